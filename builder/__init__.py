@@ -1,0 +1,1 @@
+"""The build service: wheels become layers, layers become artifacts. Imports ``manifests`` only."""

@@ -1,0 +1,1 @@
+"""One module for each command of the builder; imported only when that command runs."""

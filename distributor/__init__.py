@@ -1,0 +1,1 @@
+"""Stores, trust and hosts: publish, pin, fetch, verify, install. Imports ``manifests`` only."""

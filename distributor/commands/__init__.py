@@ -1,0 +1,1 @@
+"""One module for each command of the distributor; imported only when that command runs."""

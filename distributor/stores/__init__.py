@@ -1,0 +1,1 @@
+"""Artifact stores behind one small protocol."""

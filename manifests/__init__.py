@@ -1,0 +1,4 @@
+"""The documents of the pipeline: release spec, lock, artifact manifest, pins, receipt.
+
+This package is what builder and distributor share. It imports neither of them.
+"""
