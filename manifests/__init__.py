@@ -2,3 +2,5 @@
 
 This package is what builder and distributor share. It imports neither of them.
 """
+
+__version__ = "0.1.0"

@@ -17,6 +17,7 @@ from manifests.target import Target
 
 FORMAT_MAJOR = 1
 FORMAT = "1.0"
+_SUFFIXES = {"zstd": ".tar.zst", "gzip": ".tar.gz"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +72,15 @@ class MutablePath:
 
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """Health checks of the staged tree: modules to import, commands to run, seconds for each."""
+    """Health checks of the staged tree: modules to import, commands to run, seconds for each.
+
+    They run as *user*, or as who installs where there is none.
+    """
 
     imports: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
     timeout: int = 60
+    user: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +100,7 @@ class Artifact:
     version: str
     target: Target
     identity: Sha256
+    compression: str
     compiled_by: str | None
     needs: Needs
     layers: tuple[Layer, ...]
@@ -114,7 +120,7 @@ class Artifact:
     @property
     def tarball_path(self) -> str:
         """The tarball's path in a store."""
-        return f"{artifact_directory(self.service)}/{self.stem}.tar.zst"
+        return f"{artifact_directory(self.service)}/{self.stem}{_SUFFIXES[self.compression]}"
 
     @property
     def manifest_path(self) -> str:
@@ -135,6 +141,7 @@ class Artifact:
                 "version": self.version,
                 "target": str(self.target),
                 "identity": self.identity,
+                "compression": self.compression,
                 "compiled_by": self.compiled_by,
                 "needs": _needs_value(self.needs),
                 "layers": [_plain(layer) for layer in self.layers],
@@ -159,6 +166,7 @@ class Artifact:
             version=top.text("version"),
             target=Target.parse(top.text("target")),
             identity=top.sha256("identity"),
+            compression=_read_compression(top),
             compiled_by=top.optional_text("compiled_by"),
             needs=_read_needs(top.object("needs")),
             layers=tuple(_read_layer(item) for item in top.objects("layers")),
@@ -183,6 +191,13 @@ def _plain(item: Any) -> dict[str, Any]:
 
 def _needs_value(needs: Needs) -> dict[str, Any]:
     return {**_plain(needs), "libraries": dict(needs.libraries)}
+
+
+def _read_compression(top: Fields) -> str:
+    kind = top.text("compression")
+    if kind not in _SUFFIXES:
+        raise InvalidInput(f"{top.where}.compression: {kind!r} is neither zstd nor gzip")
+    return kind
 
 
 def _read_layer(item: Fields) -> Layer:
@@ -226,6 +241,7 @@ def read_checks(item: Fields) -> Checks:
         imports=item.texts("imports"),
         commands=item.text_matrix("commands"),
         timeout=item.count("timeout") if item.has("timeout") else Checks.timeout,
+        user=item.optional_text("user"),
     )
 
 

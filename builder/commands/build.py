@@ -1,0 +1,198 @@
+"""``venvoy build``: locks become artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from manifests.console import Console, size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.pipeline import BuiltArtifact
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def _default_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "venvoy"
+
+
+@click.command("build")
+@click.argument("spec", type=click.Path(path_type=Path), default=Path("release.toml"))
+@click.option(
+    "--service",
+    "-s",
+    "services",
+    multiple=True,
+    metavar="NAME",
+    help="Build this service only; may be repeated.",
+)
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    help="Build for this target instead of those in the spec; may be repeated.",
+)
+@click.option(
+    "--output", "-o", type=_FOLDER, default=Path("build"), show_default=True, help="Where artifacts go."
+)
+@click.option(
+    "--wheels",
+    "-w",
+    "sources",
+    multiple=True,
+    metavar="PLACE",
+    help="A read-only wheel cache: a folder, a find-links page or a simple index "
+    "(URL). May be repeated; asked in order.",
+)
+@click.option(
+    "--cache",
+    type=_FOLDER,
+    default=_default_cache,
+    envvar="VENVOY_CACHE",
+    help="The writable cache of wheels and layers. Also VENVOY_CACHE. [default: ~/.cache/venvoy]",
+)
+@click.option("--offline", is_flag=True, help="Use caches and folders alone, no network.")
+@click.option("--lock-dir", type=_FOLDER, help="Where the locks lie. [default: locks, beside the spec]")
+@click.option(
+    "--python",
+    "pythons",
+    multiple=True,
+    metavar="TARGET=PATH",
+    help="The interpreter that compiles for a target; may be repeated.",
+)
+@click.option("--no-pyc", is_flag=True, help="Leave compiled files out.")
+@click.option("--compression", type=click.Choice(["zstd", "gzip"]), default="zstd", show_default=True)
+@click.option("--level", type=int, help="Compression level. [default: zstd 7, gzip 6]")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(1, 256),
+    default=lambda: os.cpu_count() or 1,
+    help="Worker processes. [default: one a core]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(
+    *,
+    spec: Path,
+    services: tuple[str, ...],
+    targets: tuple[str, ...],
+    output: Path,
+    sources: tuple[str, ...],
+    cache: Path,
+    offline: bool,
+    lock_dir: Path | None,
+    pythons: tuple[str, ...],
+    no_pyc: bool,
+    compression: str,
+    level: int | None,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Build an artifact for each service and target of SPEC (default: release.toml) from its lock.
+
+    Wheels come from the cache, from --wheels, or from where the lock says; each is checked against
+    the lock's digest and its own RECORD. What is cached is not done again: wheels by digest, layers
+    by their inputs, artifacts by identity.
+
+    \b
+    Examples:
+      venvoy build
+      venvoy build release.toml -s keystone -o build
+      venvoy build --offline --wheels /srv/wheels --wheels /srv/more-wheels
+      venvoy build -t cp312-linux_aarch64-glibc2.39
+    """
+    from builder.compression import Compression
+    from builder.locking import chosen_jobs
+    from builder.pipeline import ArtifactBuilder
+    from builder.release_build import Preparation, pythons_from
+    from builder.wheel_cache import WheelCache
+    from manifests.release_spec import read_release_spec
+    from manifests.target import Target
+
+    console = Console(quiet=as_json)
+    release = read_release_spec(spec)
+    chosen = chosen_jobs(release, services, [Target.parse(target) for target in targets])
+    preparation = Preparation(
+        cache=WheelCache(cache),
+        sources=sources,
+        lock_directory=lock_dir,
+        pythons=pythons_from(pythons),
+        offline=offline,
+        bytecode=not no_pyc,
+    )
+    chosen_level = level if level is not None else 6 if compression == "gzip" else Compression.level
+    builder = ArtifactBuilder(
+        cache_root=cache, output=output, compression=Compression(compression, chosen_level), jobs=jobs
+    )
+    progress = _Progress(console)
+    builds = preparation.prepare(release, chosen, progress.wheels, console.line)
+    built = builder.build(builds, progress)
+    console.done()
+    if as_json:
+        click.echo(
+            json.dumps({"release": release.release, "artifacts": [_value(item) for item in built]}, indent=2)
+        )
+    else:
+        for item in built:
+            click.echo(_line(item))
+
+
+class _Progress:
+    """Wheels, layers and artifacts as they come."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+
+    def wheels(self, done: int, total: int, name: str) -> None:
+        self._console.bar("wheels", done, total, f"{done}/{total} {name}")
+
+    def layers(self, done: int, total: int, name: str) -> None:
+        self._console.bar("layers", done, total, f"{done}/{total} {name}")
+        if done == total:
+            self._console.line(f"built {total} layers in {time.monotonic() - self._started:.1f} s")
+
+    def artifact(self, built: BuiltArtifact) -> None:
+        for note in built.notes:
+            self._console.line(f"note: {note}")
+
+
+def _line(built: BuiltArtifact) -> str:
+    artifact = built.artifact
+    wheels = sum(1 for layer in artifact.layers if layer.wheel)
+    what = "unchanged" if built.unchanged else "built"
+    sizes = f"{size(artifact.length)} ({size(artifact.unpacked_size)} unpacked)"
+    return f"{what} {built.tarball}: {wheels} wheels, {sizes}"
+
+
+def _value(built: BuiltArtifact) -> dict[str, Any]:
+    artifact = built.artifact
+    unpinned: Sequence[str] = built.unpinned
+    return {
+        "service": artifact.service,
+        "version": artifact.version,
+        "target": str(artifact.target),
+        "identity": artifact.identity,
+        "sha256": artifact.sha256,
+        "length": artifact.length,
+        "tarball": str(built.tarball),
+        "manifest": str(built.manifest),
+        "status": "unchanged" if built.unchanged else "built",
+        "needs": {
+            "libc": f"{artifact.needs.libc} {artifact.needs.libc_version}",
+            "libraries": {name: list(versions) for name, versions in artifact.needs.libraries.items()},
+        },
+        "unpinned_wheels": list(unpinned),
+        "notes": list(built.notes),
+    }

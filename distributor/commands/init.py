@@ -1,0 +1,48 @@
+"""``venvoy init``: one line that sets up a signed store."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import click
+
+from distributor.options import json_option, keys_option, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PRODUCTION = """\
+Hosts trust this store by that file: copy it to /etc/venvoy/root.json there, by role or image.
+A production site does three things differently:
+  - the root key stays offline, and is used only to change the other keys;
+  - root and releases need two of three people's keys, not one;
+  - each role's key lies on its own machine: builders hold artifacts, managers hold releases."""
+
+
+@click.command(name="init")
+@click.argument("store", envvar="VENVOY_STORE", metavar="STORE")
+@keys_option
+@json_option
+def command(store: str, keys: Path, *, as_json: bool) -> None:
+    """Make STORE a signed store, with new keys unless there are some.
+
+    Safe to run again: a complete store is left alone, a half-made one is completed.
+
+    \b
+    Examples:
+      venvoy init /srv/venvoy
+      venvoy init file:///srv/venvoy --keys /etc/venvoy/keys
+    """
+    from distributor.initialisation import ROOT_FILE, initialise
+    from distributor.stores.location import open_store
+
+    opened = open_store(store)
+    initialise(opened, keys, now=datetime.now(timezone.utc))
+    root = (keys / ROOT_FILE).absolute()
+    document = {"store": opened.location, "root": str(root), "keys": str(keys.absolute())}
+    report(
+        document,
+        lambda: f"{opened.location} is ready. Its root: {root}\n{_PRODUCTION}",
+        as_json=as_json,
+    )

@@ -1,0 +1,26 @@
+"""``venvoy status``: what is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from distributor.options import json_option, report
+
+
+@click.command(name="status")
+@click.argument("places", nargs=-1, metavar="[PLACE]...", type=click.Path(path_type=Path))
+@json_option
+def command(places: tuple[Path, ...], *, as_json: bool) -> None:
+    """Show the venvs at PLACE: venvs, or folders that hold some. Default: /openstack/venvs.
+
+    \b
+    Examples:
+      venvoy status
+      venvoy status /openstack/venvs/keystone-2026.1.0 --json
+    """
+    from distributor.status import find_venvs, table
+
+    found = find_venvs(places or (Path("/openstack/venvs"),))
+    report({"venvs": [item.to_value() for item in found]}, lambda: table(found), as_json=as_json)

@@ -1,0 +1,51 @@
+"""Command-line options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from distributor.places import default_keys_directory, default_state_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+store_option = click.option(
+    "--store",
+    envvar="VENVOY_STORE",
+    required=True,
+    metavar="LOCATION",
+    help="The artifact store: a directory or file: URL. Also VENVOY_STORE.",
+)
+keys_option = click.option(
+    "--keys",
+    envvar="VENVOY_KEYS",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_keys_directory,
+    metavar="DIRECTORY",
+    help="Where the signing keys lie. Also VENVOY_KEYS. [default: ~/.config/venvoy/keys]",
+)
+root_option = click.option(
+    "--root",
+    envvar="VENVOY_ROOT",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The trusted root.json. Also VENVOY_ROOT. [default: /etc/venvoy/root.json]",
+)
+state_option = click.option(
+    "--state",
+    envvar="VENVOY_STATE",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_state_directory,
+    metavar="DIRECTORY",
+    help="Where trusted metadata is remembered. Also VENVOY_STATE. [default: /var/lib/venvoy]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def report(document: dict[str, Any], text: Callable[[], str], *, as_json: bool) -> None:
+    """Print *document* as JSON, or what *text* makes of it for people."""
+    click.echo(json.dumps(document, indent=2, sort_keys=True) if as_json else text())

@@ -1,0 +1,95 @@
+"""Which venvs a host has, read from their receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.errors import NotFound
+from manifests.receipt import Receipt, read_receipt
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstalledVenv:
+    """A venv with its receipt, the links that lead to it, and whether its interpreter still exists."""
+
+    path: Path
+    receipt: Receipt
+    links: tuple[Path, ...]
+    python_exists: bool
+
+    def to_value(self) -> dict[str, object]:
+        """Return plain JSON data."""
+        receipt = {name: getattr(self.receipt, name) for name in self.receipt.__dataclass_fields__}
+        return {
+            **receipt,
+            "path": str(self.path),
+            "links": [str(link) for link in self.links],
+            "python_exists": self.python_exists,
+        }
+
+
+def find_venvs(places: Sequence[Path]) -> list[InstalledVenv]:
+    """Return the venvs at *places* (venvs or folders of venvs), sorted by path.
+
+    Raises NotFound where a place does not exist.
+    """
+    found: dict[Path, Receipt] = {}
+    links: dict[Path, list[Path]] = {}
+    for path in _candidates(places):
+        receipt = read_receipt(path)
+        if receipt is None:
+            continue
+        if path.is_symlink():
+            links.setdefault(path.resolve(), []).append(path)
+            path = path.resolve()  # noqa: PLW2901 - a link stands for the venv behind it
+        found[path] = receipt
+    return [
+        InstalledVenv(
+            path=path,
+            receipt=receipt,
+            links=tuple(sorted(links.get(path, []))),
+            python_exists=Path(receipt.python).exists(),
+        )
+        for path, receipt in sorted(found.items())
+    ]
+
+
+def table(venvs: Sequence[InstalledVenv]) -> str:
+    """Return *venvs* as a table for people."""
+    if not venvs:
+        return "no venvs of Venvoy here"
+    rows = [("SERVICE", "VERSION", "RELEASE", "ARTIFACT", "PYTHON", "PATH")]
+    for venv in venvs:
+        receipt = venv.receipt
+        python = receipt.python_version if venv.python_exists else f"{receipt.python_version} (gone)"
+        arrows = "".join(f"  <- {link}" for link in venv.links)
+        rows.append(
+            (
+                receipt.service,
+                receipt.version,
+                receipt.release,
+                receipt.identity[:12],
+                python,
+                f"{venv.path}{arrows}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+        for row in rows
+    )
+
+
+def _candidates(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        path = place.absolute()
+        if not path.is_dir():
+            raise NotFound(f"{path} is not a directory")
+        if read_receipt(path) is not None:
+            yield path
+        else:
+            yield from (
+                entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")
+            )

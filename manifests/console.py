@@ -1,0 +1,62 @@
+"""What commands say while they work: lines on stderr, a moving one only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+_REDRAW_SECONDS = 0.1
+_WIDTH = 28
+
+
+class Console:
+    """Progress for people. Results go to stdout and are not its business."""
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._moving = self._stream.isatty()
+        self._drawn = 0
+        self._next = 0.0
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        if not self._quiet:
+            self._clear()
+            print(text, file=self._stream, flush=True)
+
+    def bar(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Show how far *what* is; only on a terminal, and not too often."""
+        if self._quiet or not self._moving or (time.monotonic() < self._next and done < total):
+            return
+        self._next = time.monotonic() + _REDRAW_SECONDS
+        filled = _WIDTH * done // total if total else 0
+        text = (
+            f"{what:<14} [{'#' * filled}{'.' * (_WIDTH - filled)}] {100 * done // max(total, 1):3d}% {note}"[
+                :110
+            ]
+        )
+        self._stream.write("\r" + text.ljust(self._drawn))
+        self._stream.flush()
+        self._drawn = len(text)
+
+    def done(self) -> None:
+        """Remove the moving line."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._stream.write("\r" + " " * self._drawn + "\r")
+            self._stream.flush()
+            self._drawn = 0
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people: ``75.3 MB`` (decimal units)."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} GB"

@@ -1,0 +1,75 @@
+"""The receipt: what is installed in a venv, and to what it is bound. Written last; absent means redo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.documents import Sha256, canonical_json, parse_json
+from manifests.errors import InvalidInput
+from manifests.fields import Fields
+from manifests.layout import RECEIPT
+from manifests.naming import release_name, service_name
+
+FORMAT_MAJOR = 1
+FORMAT = "1.0"
+_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """One installed artifact.
+
+    ``indexes`` is the digest of all layer indexes, which in turn bind every file. ``python`` is the
+    host's interpreter, ``installed_at`` UTC in ISO 8601.
+    """
+
+    service: str
+    release: str
+    version: str
+    target: str
+    identity: Sha256
+    manifest_sha256: Sha256
+    indexes: Sha256
+    python: str
+    python_version: str
+    destination: str
+    installed_at: str
+    tool: str
+
+    def to_json(self) -> bytes:
+        """Return the canonical JSON of this receipt."""
+        return canonical_json(
+            {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes, *, what: str) -> Receipt:
+        """Read a receipt. Raises InvalidInput naming the field."""
+        top = Fields(parse_json(data, what=what), what)
+        top.expect_format(FORMAT_MAJOR)
+        return cls(
+            service=service_name(top.text("service")),
+            release=release_name(top.text("release")),
+            version=top.text("version"),
+            target=top.text("target"),
+            identity=top.sha256("identity"),
+            manifest_sha256=top.sha256("manifest_sha256"),
+            indexes=top.sha256("indexes"),
+            python=top.text("python"),
+            python_version=top.text("python_version"),
+            destination=top.text("destination"),
+            installed_at=top.text("installed_at"),
+            tool=top.text("tool"),
+        )
+
+
+def read_receipt(venv: Path) -> Receipt | None:
+    """Return the receipt in *venv*, or None where there is none that can be read."""
+    path = venv / RECEIPT
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LIMIT)
+        return Receipt.from_json(data, what=str(path))
+    except (OSError, InvalidInput):
+        return None

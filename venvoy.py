@@ -1,0 +1,115 @@
+"""The front door: one command, whose parts are imported only when they are asked for.
+
+A host never imports builder code; ``--help`` imports no command at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from manifests import __version__
+from manifests.errors import VenvoyError
+
+# Command: (module that holds its click command, extra that it needs, short help).
+_COMMANDS = {
+    "lock": ("builder.commands.lock", "build", "Resolve each service for each target into a lock (PEP 751)."),
+    "build": ("builder.commands.build", "build", "Build the artifacts of a release from its locks."),
+    "init": ("distributor.commands.init", "sign", "Set up a store and the keys that sign for it."),
+    "publish": ("distributor.commands.publish", "sign", "Bring built artifacts into a store and sign them."),
+    "pin": ("distributor.commands.pin", "sign", "Sign what a release means."),
+    "releases": ("distributor.commands.releases", "", "List the releases of a store."),
+    "install": ("distributor.commands.install", "", "Install a service of a release on this host."),
+    "status": ("distributor.commands.status", "", "Show what is installed."),
+    "verify": ("distributor.commands.verify", "", "Check every file of an installed venv."),
+}
+_EPILOG = """\b
+From locks to a running venv:
+  venvoy lock && venvoy build
+  venvoy init /srv/venvoy
+  venvoy publish build/ --store /srv/venvoy
+  venvoy pin 2026.1.0 build/ --store /srv/venvoy
+  venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone --store /srv/venvoy
+
+Exit codes: 0 done, 1 unexpected, 2 bad input, 3 verification failed, 4 host unsuitable, 5 not found,
+6 locked, 7 store or network, 8 health check failed, 9 refused.
+"""
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands' names and short helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, extra, _ = _COMMANDS[cmd_name]
+        try:
+            command: click.Command = importlib.import_module(module).command
+        except ModuleNotFoundError as error:
+            if not extra or (error.name or "").split(".")[0] in ("builder", "distributor", "manifests"):
+                raise
+            raise VenvoyError(
+                f"'venvoy {cmd_name}' needs {error.name}: pip install 'venvoy[{extra}]'"
+            ) from error
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (_, _, short) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and name not in _COMMANDS and not name.startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(name, _COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="venvoy")
+def cli() -> None:
+    """Build relocatable, signed venv tarballs from wheels, and install them atomically on hosts."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its status; errors are one or two lines, no traceback."""
+    # A closed pipe ends us like any other tool, without a traceback.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = cli.main(args=given, prog_name="venvoy", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except VenvoyError as error:
+        _fail(str(error), error.exit_code, given)
+    except click.exceptions.Abort:
+        _fail("interrupted; nothing was left half-done, the same command goes on", 130, given)
+    except click.ClickException as error:
+        if "--json" in given:
+            _fail(error.format_message(), error.exit_code, given)
+        error.show()
+        sys.exit(error.exit_code)
+
+
+def _fail(message: str, code: int, given: list[str]) -> NoReturn:
+    if "--json" in given:
+        document: dict[str, Any] = {"error": message, "exit_code": code}
+        click.echo(json.dumps(document, indent=2))
+    click.echo(f"venvoy: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
