@@ -9,6 +9,7 @@ and CACHEDIR.TAG, which makes back-ups skip service data kept in the venv.
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from importlib import metadata, resources
 from pathlib import Path
 from typing import IO, Any
@@ -55,45 +56,45 @@ def skeleton_key(target: Target, compression: Compression) -> Sha256:
 
 def build_skeleton(target: Target, compression: Compression, sink: IO[bytes]) -> LayerRecord:
     """Write the skeleton layer to *sink* and return its facts."""
-    tree = Tree()
-    for name, text in _activation_scripts().items():
-        if name == "activate":
-            tree.add(
-                "bin/activate",
-                _POSIX_PREAMBLE.encode() + _replace(text, '"$_VENVOY_PREFIX"', PREFIX_PLACEHOLDER),
-            )
-        elif name == "activate.fish":
-            quoted = f"'{PREFIX_PLACEHOLDER}'"
-            tree.add(
-                "bin/activate.fish", _FISH_PREAMBLE.encode() + _replace(text, '"$_venvoy_prefix"', quoted)
-            )
-        elif PREFIX_PLACEHOLDER in text or NAME_PLACEHOLDER in text:
-            tree.add(f"{TEMPLATES}/{name}", text.encode("utf-8"))
-        else:
-            tree.add(f"bin/{name}", text.encode("utf-8"))
-    tree.add("bin/venvoy-bind", _bind_script(target), executable=True)
-    tree.links["lib64"] = "lib"
-    rows = [
-        *(
-            (path, "x" if entry.executable else "", entry.size, str(entry.sha256))
-            for path, entry in tree.files.items()
-        ),
-        *((path, "l", 0, link) for path, link in tree.links.items()),
-    ]
-    tree.add(SKELETON_INDEX, index_document("_skeleton", "", sorted(rows)))
-    writer = FrameWriter(sink, compression)
-    members = tree.write_to(writer)
-    return LayerRecord(
-        key=skeleton_key(target, compression),
-        distribution="_skeleton",
-        version="",
-        length=writer.length,
-        sha256=writer.sha256,
-        tar_length=writer.tar_length,
-        tar_sha256=writer.tar_sha256,
-        members=members,
-        files={**{path: entry.sha256 for path, entry in tree.files.items()}, **tree.links},
-    )
+    with closing(Tree()) as tree:
+        for name, text in _activation_scripts().items():
+            if name == "activate":
+                tree.add(
+                    "bin/activate",
+                    _POSIX_PREAMBLE.encode() + _replace(text, '"$_VENVOY_PREFIX"', PREFIX_PLACEHOLDER),
+                )
+            elif name == "activate.fish":
+                quoted = f"'{PREFIX_PLACEHOLDER}'"
+                tree.add(
+                    "bin/activate.fish", _FISH_PREAMBLE.encode() + _replace(text, '"$_venvoy_prefix"', quoted)
+                )
+            elif PREFIX_PLACEHOLDER in text or NAME_PLACEHOLDER in text:
+                tree.add(f"{TEMPLATES}/{name}", text.encode("utf-8"))
+            else:
+                tree.add(f"bin/{name}", text.encode("utf-8"))
+        tree.add("bin/venvoy-bind", _bind_script(target), executable=True)
+        tree.links["lib64"] = "lib"
+        rows = [
+            *(
+                (path, "x" if entry.executable else "", entry.size, str(entry.sha256))
+                for path, entry in tree.files.items()
+            ),
+            *((path, "l", 0, link) for path, link in tree.links.items()),
+        ]
+        tree.add(SKELETON_INDEX, index_document("_skeleton", "", sorted(rows)))
+        writer = FrameWriter(sink, compression)
+        members = tree.write_to(writer)
+        return LayerRecord(
+            key=skeleton_key(target, compression),
+            distribution="_skeleton",
+            version="",
+            length=writer.length,
+            sha256=writer.sha256,
+            tar_length=writer.tar_length,
+            tar_sha256=writer.tar_sha256,
+            members=members,
+            files={**{path: entry.sha256 for path, entry in tree.files.items()}, **tree.links},
+        )
 
 
 def _replace(text: str, expression: str, placeholder: str) -> bytes:

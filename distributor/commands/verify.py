@@ -27,7 +27,7 @@ _WORDS = (
 @click.command(name="verify")
 @click.argument("venv", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
-def command(venv: Path, *, as_json: bool) -> None:
+def command(venv: Path, *, as_json: bool) -> int:
     """Read every file of VENV and say what was altered, added or is missing; exit 3 if anything was.
 
     Files below mutable paths belong to the host: they are counted, not judged.
@@ -57,10 +57,7 @@ def command(venv: Path, *, as_json: bool) -> None:
         **groups,
     }
     report(document, lambda: _text(venv, result), as_json=as_json)
-    if not result.clean:
-        raise VerificationFailed(
-            f"{venv} is not what was installed: reinstall it, or look at the files above"
-        )
+    return 0 if result.clean else VerificationFailed.exit_code
 
 
 def _text(venv: Path, result: Differences) -> str:
@@ -74,4 +71,6 @@ def _text(venv: Path, result: Differences) -> str:
         lines.append(f"{len(result.mutable)} files of mutable paths are the host's own")
     if result.clean:
         lines.append(f"{venv}: every file is as signed")
+    else:
+        lines.append(f"{venv} is not what was installed: look at these files, then install it again")
     return "\n".join(lines)
