@@ -15,7 +15,7 @@ from manifests.errors import VerificationFailed
 
 BLOCK = 512
 _FILE, _DIRECTORY, _LINK, _EXTENDED = ord("0"), ord("5"), ord("2"), ord("x")
-_MAX_PATH = 4096
+_MAX_PATH = 3800  # bytes: below PATH_MAX (4096) with room for where the venv stands
 _MAX_NAME = 255
 _MAX_EXTENDED = 16 * 1024
 _MODES = {b"0000644\0": 0o644, b"0000755\0": 0o755, b"0000777\0": 0o777}
@@ -118,7 +118,7 @@ def read_members(  # noqa: PLR0912 - the one hot loop: its cases stay in one pla
                 if folder:
                     check_path(folder)
                 entered = folder
-            if name in _NO_NAMES or len(name) > _MAX_NAME:
+            if name in _NO_NAMES or not name.isascii() or len(path) > _MAX_NAME:
                 check_path(path)
             sink.file(folder, name, mode, window.content(size))
             if size % BLOCK:
@@ -143,10 +143,10 @@ def read_members(  # noqa: PLR0912 - the one hot loop: its cases stay in one pla
 
 def check_path(path: str) -> None:
     """Raise VerificationFailed unless *path* is plain, relative, and stays below its root."""
-    if not path or len(path) > _MAX_PATH or "\0" in path:
+    if not path or len(path.encode()) > _MAX_PATH or "\0" in path:
         raise VerificationFailed(f"{path[:80]!r} is not a path that an artifact may hold")
     for part in path.split("/"):
-        if part in ("", ".", "..") or len(part) > _MAX_NAME:
+        if part in ("", ".", "..") or len(part.encode()) > _MAX_NAME:
             raise VerificationFailed(f"{path[:200]!r} is not a path that an artifact may hold")
 
 

@@ -67,11 +67,21 @@ class Unpacker:
             # Large layers first: the last worker to finish should not have begun with the largest.
             order = sorted(range(len(layers)), key=lambda index: -layers[index].tar_length)
             run_tasks(order, self._layer, done, jobs=self._jobs)
-            for path, target in sorted(links.items()):
-                os.symlink(target, path, dir_fd=self._root_fd)
+            self._make_links(links)
         finally:
             os.umask(umask)
             os.close(self._root_fd)
+
+    def _make_links(self, links: dict[str, str]) -> None:
+        for path, target in sorted(links.items()):
+            # A link that stands behind another link would not lie where its target was checked for.
+            parents = path.split("/")[:-1]
+            if any("/".join(parents[: depth + 1]) in links for depth in range(len(parents))):
+                raise VerificationFailed(f"{path}: a link in the place of a directory")
+            try:
+                os.symlink(target, path, dir_fd=self._root_fd)
+            except (FileExistsError, FileNotFoundError, NotADirectoryError):
+                raise VerificationFailed(f"{path}: no place for this link among the files") from None
 
     def _layer(self, index: int) -> dict[str, str]:
         """Unpack one layer's files and return its links, which are made when all files are there."""
@@ -202,10 +212,12 @@ class _Files:
             os.mkdir(path, 0o755, dir_fd=self._root_fd)
         except FileExistsError:
             self._enter(path)  # another layer has it too: make sure that it is a directory
-        except FileNotFoundError:
-            raise VerificationFailed(f"{path}: comes before the directory that holds it") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise VerificationFailed(f"{path}: there is no directory yet that could hold it") from None
 
     def link(self, path: str, target: str) -> None:
+        if path in self.links:
+            raise VerificationFailed(f"{path}: a link that stands twice")
         if path not in self._hidden:
             self.links[path] = target
 

@@ -1,8 +1,8 @@
 """A whole site in one folder, with real wheels, real layers, a signed store and hosts to install on.
 
-    site = SmallSite(tmp_path)
-    site.release("1.0.0")
-    site.install("1.0.0", dest)
+site = SmallSite(tmp_path)
+site.release("1.0.0")
+site.install("1.0.0", dest)
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class SmallSite:
             entry_points={f"{service}-manage": f"{module}.main:main"},
             data={f"data/etc/{service}/{name}": content for name, content in (etc or {}).items()},
         )
-        built = self.build(release, service, [wheel, *more_wheels], mutable=mutable, checks=checks or Checks())
+        built = self.build(
+            release, service, [wheel, *more_wheels], mutable=mutable, checks=checks or Checks()
+        )
         self.publish(built)
         self.pin(release, built)
         return built
@@ -107,7 +109,11 @@ class SmallSite:
             compression=Compression(level=3),
         )
         spec = ServiceSpec(
-            name=service, requirements=(service,), targets=(TARGET,), mutable_paths=tuple(mutable), checks=checks
+            name=service,
+            requirements=(service,),
+            targets=(TARGET,),
+            mutable_paths=tuple(mutable),
+            checks=checks,
         )
         build = ServiceBuild(
             service=spec,
@@ -146,7 +152,14 @@ def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[s
     """Run a command from the project's folder and return what it printed."""
     environment = {**os.environ, **options.pop("env", {})}
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False, timeout=120, **options
+        command,
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        env=environment,
+        check=False,
+        timeout=120,
+        **options,
     )
 
 
@@ -181,7 +194,9 @@ def purelib(venv: Path) -> Path:
 def litter(parent: Path) -> list[str]:
     """Return what an install may not leave beside a venv: every dot-name but the lock."""
     return sorted(
-        entry.name for entry in parent.iterdir() if entry.name.startswith(".") and not entry.name.endswith("-lock")
+        entry.name
+        for entry in parent.iterdir()
+        if entry.name.startswith(".") and not entry.name.endswith("-lock")
     )
 
 

@@ -35,7 +35,9 @@ def test_second_install_is_unchanged_and_needs_no_store(site: SmallSite, tmp_pat
     dest = tmp_path / "demo"
     site.install("1.0.0", dest)
     before = snapshot(dest, times=True)
-    command = [part if part != str(site.store) else str(tmp_path / "absent") for part in site.command("1.0.0", dest)]
+    command = [
+        part if part != str(site.store) else str(tmp_path / "absent") for part in site.command("1.0.0", dest)
+    ]
     again = run([*command, "--json"])
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["changed"] is False
@@ -63,7 +65,9 @@ def test_moved_venv_still_runs(site: SmallSite, tmp_path: Path) -> None:
     moved.parent.mkdir(parents=True)
     dest.rename(moved)
     assert run([str(moved / "bin/demo-manage")]).stdout == "demo 1.0.0\n"
-    assert run([str(moved / "bin/python"), "-c", "import demo; print(demo.__file__)"]).stdout.startswith(str(moved))
+    assert run([str(moved / "bin/python"), "-c", "import demo; print(demo.__file__)"]).stdout.startswith(
+        str(moved)
+    )
 
 
 def test_hot_patched_source_takes_effect(site: SmallSite, tmp_path: Path) -> None:
@@ -177,7 +181,9 @@ def test_killed_install_leaves_nothing_and_the_rerun_converges(site: SmallSite, 
     here = {path: facts for path, facts in snapshot(dest).items() if "receipt" not in path}
     there = {path: facts for path, facts in snapshot(reference).items() if "receipt" not in path}
     bound = {"pyvenv.cfg", "bin/activate.csh", "bin/activate.nu", "bin/activate.xsh"}
-    assert {p: f for p, f in here.items() if p not in bound} == {p: f for p, f in there.items() if p not in bound}
+    assert {p: f for p, f in here.items() if p not in bound} == {
+        p: f for p, f in there.items() if p not in bound
+    }
     assert litter(dest.parent) == []
 
 
@@ -235,7 +241,11 @@ def test_parent_that_others_may_write_is_refused(site: SmallSite, tmp_path: Path
         ({"demo": "absent"}, 5, "release 1.0.0 has no service 'absent'; it holds: demo"),
         ({"demo": "De mo"}, 2, "'De mo' cannot name a service"),
         ({"1.0.0": "../1"}, 2, "'../1' cannot name a release"),
-        ({str(HOST.executable): "/nonexistent/python3"}, 5, "there is no interpreter at /nonexistent/python3"),
+        (
+            {str(HOST.executable): "/nonexistent/python3"},
+            5,
+            "there is no interpreter at /nonexistent/python3",
+        ),
         ({str(HOST.executable): "/bin/true"}, 4, "/bin/true is not a usable Python"),
     ],
 )
@@ -252,7 +262,10 @@ def test_bad_input_is_one_clear_error(
 
 
 def test_no_root_means_no_install(site: SmallSite, tmp_path: Path) -> None:
-    command = [part if part != str(site.root) else str(tmp_path / "absent.json") for part in site.command("1.0.0", tmp_path / "d")]
+    command = [
+        part if part != str(site.root) else str(tmp_path / "absent.json")
+        for part in site.command("1.0.0", tmp_path / "d")
+    ]
     done = run(command)
     assert done.returncode == 5
     assert "it is never taken from the store" in done.stderr
@@ -272,6 +285,8 @@ def test_full_disk_is_a_clear_error_and_leaves_nothing(site: SmallSite, tmp_path
         done = run(site_big.command("1.0.0", disk / "demo"))
         assert done.returncode == 4
         assert "MB free" in done.stderr
-        assert sorted(entry.name for entry in disk.iterdir() if not entry.name.endswith("-lock")) == ["filler"]
+        assert sorted(entry.name for entry in disk.iterdir() if not entry.name.endswith("-lock")) == [
+            "filler"
+        ]
     finally:
         run(["umount", str(disk)])
