@@ -11,7 +11,6 @@ from pathlib import Path
 
 from manifests.layout import NAME_PLACEHOLDER, PREFIX_PLACEHOLDER, TEMPLATES
 
-
 _QUOTES = {
     ".csh": (("'", "'\\''"), ("!", "'\\!'")),
     ".xsh": (("\\", "\\\\"), ("'", "\\'")),

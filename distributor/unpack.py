@@ -73,11 +73,12 @@ class Unpacker:
             os.close(self._root_fd)
 
     def _make_links(self, links: dict[str, str]) -> None:
-        for path, target in sorted(links.items()):
+        for path in links:
             # A link that stands behind another link would not lie where its target was checked for.
             parents = path.split("/")[:-1]
             if any("/".join(parents[: depth + 1]) in links for depth in range(len(parents))):
                 raise VerificationFailed(f"{path}: a link in the place of a directory")
+        for path, target in sorted(links.items()):
             try:
                 os.symlink(target, path, dir_fd=self._root_fd)
             except (FileExistsError, FileNotFoundError, NotADirectoryError):

@@ -41,6 +41,7 @@ TARGET = Target(
     libc=HOST.libc,
     libc_version=HOST.libc_version,
 )
+NO_CHECKS = Checks()
 MAIN = b"import sys\n\n\ndef main():\n    print('demo', VERSION, *sys.argv[1:])\n\n\nVERSION = %r\n"
 
 
@@ -69,7 +70,7 @@ class SmallSite:
         files: Mapping[str, bytes] | None = None,
         etc: Mapping[str, bytes] | None = None,
         mutable: Sequence[MutablePath] = (),
-        checks: Checks | None = None,
+        checks: Checks = NO_CHECKS,
         more_wheels: Sequence[Path] = (),
     ) -> BuiltArtifact:
         """Build and publish *service* with *files* in site-packages and *etc* below ``etc/<service>``."""
@@ -101,7 +102,7 @@ class SmallSite:
         wheels: Sequence[Path],
         *,
         mutable: Sequence[MutablePath] = (),
-        checks: Checks = Checks(),
+        checks: Checks = NO_CHECKS,
     ) -> BuiltArtifact:
         builder = ArtifactBuilder(
             cache_root=self.directory / "cache",

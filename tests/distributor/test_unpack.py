@@ -194,7 +194,7 @@ def test_bomb_is_not_unpacked_beyond_its_signed_size(tmp_path: Path, kind: str) 
             for i in range(0, len(data), 2**23)
         ),
         "no size in the frame": zstandard.ZstdCompressor(level=1, write_content_size=False).compress,
-        "gzip": lambda data: _gzip(data),
+        "gzip": _gzip,
     }
     found, tarball = artifact(real, tar_length=len(signed), pack=packers[kind])
     if kind == "gzip":
@@ -288,8 +288,6 @@ def test_mutated_layers_stay_inside(
         unpack(*artifact(bytes(body)), stage / "root")
     except VenvoyError:
         pass
-    except OSError as error:  # a name that the file system itself refuses
-        assert error.errno in (22, 36)
     assert [path.name for path in stage.iterdir()] == ["root"]
     for path in (stage / "root").rglob("*"):
         assert path.lstat().st_mode & 0o7022 == 0 or path.is_symlink()
