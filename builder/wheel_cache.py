@@ -11,6 +11,7 @@ it without locks::
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -161,10 +162,10 @@ class WheelCache:
             return
         self._swept = True
         oldest = time.time() - _STALE_SECONDS
-        with os.scandir(folder) as entries:
-            stale = [entry.path for entry in entries if entry.stat(follow_symlinks=False).st_mtime < oldest]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
+        for name in os.listdir(folder):  # noqa: PTH208 - names only
+            with contextlib.suppress(FileNotFoundError):  # its owner removed it just now
+                if (folder / name).lstat().st_mtime < oldest:
+                    shutil.rmtree(folder / name, ignore_errors=True)
 
     @contextmanager
     def _disk_errors(self, what: str) -> Iterator[None]:

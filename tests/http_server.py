@@ -32,8 +32,9 @@ class Request:
 
 
 class WebServer:
-    """Serves ``replies[path]``: one Reply for ever, a list that is used up (its last one stays), or a
-    function of the request.
+    """Serves ``replies[path]``, the path without its query.
+
+    A reply is given for ever, a list of them is used up (its last one stays), a function is asked.
     """
 
     def __init__(self) -> None:
@@ -78,7 +79,7 @@ class WebServer:
         """Answer one request."""
         request = Request(path=handler.path, headers=dict(handler.headers.items()))
         self.requests.append(request)
-        reply = self.replies.get(handler.path, Reply(status=404))
+        reply = self.replies.get(handler.path.partition("?")[0], Reply(status=404))
         if isinstance(reply, list):
             reply = reply.pop(0) if len(reply) > 1 else reply[0]
         elif callable(reply):

@@ -234,7 +234,7 @@ PAGE = """<!doctype html><html><head><base href="/files/"></head><body>
 def test_a_page_of_links_is_read_once(web: WebServer, downloads: Downloads) -> None:
     web.replies["/page"] = Reply(body=PAGE.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
     web.replies[f"/files/{WHEEL}"] = Reply(body=b"wheel")
-    web.replies["/other/demo%2D1.1-py3-none-any.whl"] = Reply(body=b"newer")
+    web.replies["/other/demo-1.1-py3-none-any.whl"] = Reply(body=b"newer")
     source = open_source(f"{web.url}/page", downloads)
     assert fetch(source, pinned()) == b"wheel"
     newer = LockedPackage(name="demo", version="1.1", wheels=(locked("demo-1.1-py3-none-any.whl"),))
