@@ -148,6 +148,7 @@ class SdistBuilder:
             built = self._run_pip(label, project, folder, log)
             origin = f"the build of {label}"
             check_wheel(built, origin=origin)
+            self._check_portable(built.name)
             _check_identity(built.name, package)
             output = folder / built.name
             paths = {os.fsencode(folder), os.fsencode(folder.resolve())}
@@ -211,12 +212,21 @@ class SdistBuilder:
                 f"{package.name} must be built from source, and no {target.python_name} was found to do it "
                 "with; install it, or add its wheel to a source of wheels"
             )
-        if not (found.fits(target) and found.is_native(target)):
+        if not found.fits(target):
             raise HostUnsuitable(
-                f"{package.name} must be built from source, and {found} cannot build for {target}; build it "
-                "on such a machine, or add its wheel to a source of wheels"
+                f"{package.name} must be built from source, and {found} cannot build for {target}; "
+                f"name a {target.python_name} with --python"
             )
         return found
+
+    def _check_portable(self, wheel: str) -> None:
+        """What another machine builds is of use only if it is for any machine."""
+        found = self._interpreter
+        if found is not None and not found.is_native(self._target) and not wheel.endswith("-none-any.whl"):
+            raise HostUnsuitable(
+                f"{wheel} was built by {found}, which is no {self._target}; build it on such a machine, "
+                "or add its wheel to a source of wheels"
+            )
 
     @contextmanager
     def _exclusive(self, key: Sha256) -> Iterator[None]:

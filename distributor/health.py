@@ -1,20 +1,39 @@
-"""Checks of a staged tree that run nothing of it."""
+"""Health checks of a staged tree, before anything is switched to it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pwd
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.artifact import Artifact
 from manifests.errors import HealthCheckFailed
 
 _SHOWN = 10
+_TAIL = 300
+_OUTPUT_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """One check that ran: its command line, exit status (None: out of time), and what it printed."""
+
+    command: tuple[str, ...]
+    status: int | None
+    output: str
 
 
 def check_entry_points(venv: Path, artifact: Artifact) -> None:
     """Raise HealthCheckFailed naming each entry point whose launcher or module is not in the tree.
 
-    The builder lists only those that it found in the artifact, so that one that lacks here means a
-    damaged tree and not a careless wheel.
+    Runs nothing. The builder lists only those that it found in the artifact, so that one that lacks
+    here means a damaged tree and not a careless wheel.
     """
     site = venv / artifact.target.site_packages
     known: dict[str, bool] = {}
@@ -27,6 +46,106 @@ def check_entry_points(venv: Path, artifact: Artifact) -> None:
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
         raise HealthCheckFailed(f"{artifact.stem}: entry points that lead nowhere: {shown}")
+
+
+def run_checks(venv: Path, artifact: Artifact, evidence: Path) -> None:
+    """Run the imports and commands that the spec asks for, each in a process of its own.
+
+    They see a clean environment, an empty home, no network of ours and a time limit, and leave no
+    ``.pyc``. Raises HealthCheckFailed naming the first that fails; all output is kept in *evidence*.
+    """
+    checks = artifact.checks
+    python = str(venv / "bin/python")
+    commands = [
+        *(
+            (python, "-I", "-B", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name)
+            for name in checks.imports
+        ),
+        *(
+            (
+                str(venv / "bin" / command[0]) if (venv / "bin" / command[0]).exists() else command[0],
+                *command[1:],
+            )
+            for command in checks.commands
+        ),
+    ]
+    for command in commands:
+        result = _run(command, venv, checks.timeout, checks.user)
+        if result.status != 0:
+            kept = _keep(result, artifact, evidence)
+            how = f"no end after {checks.timeout} s" if result.status is None else f"exit {result.status}"
+            tail = " ".join(result.output.split())[-_TAIL:]
+            shown = (
+                " ".join([Path(command[0]).name, *command[1:]])
+                if command[0] != python
+                else f"import {command[-1]}"
+            )
+            raise HealthCheckFailed(
+                f"check '{shown}' failed in the staged venv ({how}): {tail}\nall of its output: {kept}"
+            )
+
+
+def _run(command: tuple[str, ...], venv: Path, timeout: int, user: str | None) -> CheckResult:
+    with tempfile.TemporaryDirectory(prefix="venvoy-check-") as home, tempfile.TemporaryFile() as output:
+        account = _account(user) if user is not None else None
+        if account is not None:
+            os.chown(home, account.pw_uid, account.pw_gid)
+        environment = {
+            "PATH": f"{venv / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": home,
+            "LC_ALL": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONNOUSERSITE": "1",
+            "VIRTUAL_ENV": str(venv),
+        }
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=home,
+                env=environment,
+                start_new_session=True,
+                umask=0o022,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=() if account else None,
+            )
+        except OSError as error:
+            return CheckResult(command=command, status=127, output=f"{command[0]}: {error.strerror}")
+        status = _wait(process, timeout)
+        output.seek(0)
+        text = output.read(_OUTPUT_LIMIT).decode("utf-8", "replace")
+    return CheckResult(command=command, status=status, output=text)
+
+
+def _account(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise HealthCheckFailed(f"the checks shall run as {user!r}, which this host does not know") from None
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: int) -> int | None:
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        # Whatever it started goes with it, on Ctrl-C too.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _keep(result: CheckResult, artifact: Artifact, evidence: Path) -> Path:
+    evidence.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    path = evidence / f"{artifact.service}-{artifact.identity[:12]}-{stamp}.log"
+    text = f"$ {' '.join(result.command)}\nexit status: {result.status}\n\n{result.output}"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _has_module(site: Path, module: str) -> bool:

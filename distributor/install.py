@@ -1,8 +1,9 @@
 """Install: from a release's name to a venv at its destination, whole or not at all.
 
 The order on disk is the contract: lock, sweep, verify and unpack into a fresh private sibling, bind,
-check, sync the file system, write the receipt last, rename into place, sync the parent, flip the
-link. A kill at any point leaves the destination as it was; the next run sweeps and does it again.
+carry the host's files over, check, sync the file system, write the receipt last, rename or exchange,
+sync the parent, flip the link. A kill at any point leaves the destination as it was or as it shall
+be; the next run sweeps and goes on.
 
 A venv whose receipt names the wanted release is left alone, and nothing of stores, trust or
 networks is imported to find that out.
@@ -11,63 +12,67 @@ networks is imported to find that out.
 from __future__ import annotations
 
 import contextlib
-import datetime
-import errno
-import functools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from distributor.siblings import litter
 from manifests import __version__
 from manifests.documents import Sha256
 from manifests.errors import HostUnsuitable, Refused
-from manifests.layout import MANIFEST, RECEIPT
-from manifests.receipt import Receipt, read_receipt
+from manifests.layout import RECEIPT
+from manifests.receipt import Receipt, Switch, read_receipt
 
 if TYPE_CHECKING:
-    from distributor.binding import Binding
-    from manifests.artifact import Artifact, Layer
+    from distributor.activation import Standing
+    from distributor.mutable import Merged
+    from distributor.release_source import ReleaseSource
+    from distributor.staged_tree import Report
+    from manifests.artifact import Artifact
     from manifests.interpreter import Interpreter
-    from manifests.pins import Pin, ReleasePins
+    from manifests.pins import Pin
 
-
-class ReleaseSource(Protocol):
-    """Verified releases and the bytes of their artifacts."""
-
-    def pins(self, release: str) -> ReleasePins:
-        """Return the signed pins of *release*."""
-
-    def manifest(self, pin: Pin) -> Artifact:
-        """Return the signed manifest that *pin* names."""
-
-    def layer(self, artifact: Artifact, layer: Layer) -> Iterator[bytes]:
-        """Yield a layer's bytes, unverified."""
+LOCK_SECONDS = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstallRequest:
-    """What is wanted. ``destination`` and ``link`` are absolute; ``python`` overrides the search."""
+    """What is wanted. ``destination`` and ``link`` are absolute; ``python`` overrides the search.
+
+    ``evidence`` is where the output of failed checks is kept. Without ``atomic``, two renames replace
+    an exchange that the file system cannot do.
+    """
 
     service: str
     release: str
     destination: Path
+    evidence: Path
     link: Path | None = None
     python: Path | None = None
     target: str | None = None
     jobs: int = 2
+    atomic: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstallResult:
-    """What came of it. ``changed`` is true exactly when the host is not as it was."""
+    """What came of it. ``changed`` is true exactly when the host is not as it was.
+
+    ``replaced`` is where the tree lies that was exchanged; ``local_changes`` are paths in it that
+    nobody had declared mutable and that differ from its artifact: they are not in the new tree.
+    """
 
     changed: bool
     receipt: Receipt
     destination: Path
-    fetched_bytes: int
-    link_flipped: bool
+    fetched_bytes: int = 0
+    link_flipped: bool = False
+    replaced: Path | None = None
+    kept: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+    local_changes: tuple[str, ...] = field(default=())
 
     @property
     def real_path(self) -> Path:
@@ -75,39 +80,39 @@ class InstallResult:
         return self.destination.resolve()
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A step of an install, for progress: its name, and how far it is where that is known."""
-
-    name: str
-    done: int = 0
-    total: int = 0
-
-
 def install(
-    request: InstallRequest,
-    open_source: Callable[[], ReleaseSource],
-    progress: Callable[[Stage], None] = lambda _: None,
+    request: InstallRequest, open_source: Callable[[], ReleaseSource], report: Report = lambda *_: None
 ) -> InstallResult:
     """Install what *request* says; *open_source* is called only where the receipt does not suffice.
 
     Raises a VenvoyError; the destination then is what it was before.
     """
-    destination = request.destination
-    with _as_host_errors(destination):
+    with as_host_errors(request.destination):
         receipt = unchanged(request)
-        if receipt is not None:
-            return _finished(request, receipt, changed=False)
-
-        from distributor.file_lock import hold_lock
-        from distributor.staging import lock_path, safe_parent
-
-        safe_parent(destination)
-        with hold_lock(lock_path(destination), what=str(destination), timeout=300):
+        if receipt is not None and not litter(request.destination):
+            return _finished(
+                request, InstallResult(changed=False, receipt=receipt, destination=request.destination)
+            )
+        with exclusive(request.destination):
             receipt = unchanged(request)  # somebody else may have done it while we waited
-            if receipt is not None:
-                return _finished(request, receipt, changed=False)
-            return _install_locked(request, open_source(), progress)
+            if receipt is None:
+                return _finished(request, _install_locked(request, open_source(), report))
+            return _finished(
+                request, InstallResult(changed=False, receipt=receipt, destination=request.destination)
+            )
+
+
+@contextlib.contextmanager
+def exclusive(destination: Path) -> Iterator[None]:
+    """Hold the destination's lock, with the leavings of killed runs swept away."""
+    from distributor.file_lock import hold_lock
+    from distributor.siblings import lock_path
+    from distributor.staging import safe_parent, sweep
+
+    safe_parent(destination)
+    with hold_lock(lock_path(destination), what=str(destination), timeout=LOCK_SECONDS):
+        sweep(destination)
+        yield
 
 
 def unchanged(request: InstallRequest) -> Receipt | None:
@@ -127,34 +132,62 @@ def unchanged(request: InstallRequest) -> Receipt | None:
     return receipt if bound else None
 
 
-def _install_locked(
-    request: InstallRequest, source: ReleaseSource, progress: Callable[[Stage], None]
-) -> InstallResult:
+def _install_locked(request: InstallRequest, source: ReleaseSource, report: Report) -> InstallResult:
+    from distributor.activation import Place, activate, examine
     from distributor.host_check import check_needs, check_space, choose_pin
+    from distributor.staged_tree import complete, fill
     from distributor.staging import staging_directory
 
     destination = request.destination
-    progress(Stage("verify metadata"))
+    report("verify metadata", 0, 0)
     pin, interpreter = choose_pin(
         source.pins(request.release).find(request.service, request.target), request.python
     )
     artifact = source.manifest(pin)
     check_needs(artifact, interpreter)
-    receipt = _new_receipt(request, pin, artifact, interpreter)
-    kept = _same_artifact(destination, receipt)
+    standing = examine(destination, artifact.mutable_paths)
+    receipt = _new_receipt(request, pin, artifact, interpreter, standing)
+    kept = _same_artifact(destination, receipt, standing)
     if kept is not None:
-        return _finished(request, kept, changed=True)
-    _check_destination(destination)
+        return InstallResult(changed=True, receipt=kept, destination=destination)
+    _check_exchange(request, standing)
     check_space(artifact, destination.parent)
+    changes = local_changes(destination, standing.receipt) if standing.receipt else ()
+    live = None if standing.place is Place.FREE else destination
     with staging_directory(destination) as staged:
-        _fill(staged, artifact, source, request.jobs, progress)
-        receipt = _complete(staged, artifact, receipt, progress)
-        _activate(staged, destination)
-    return _finished(request, receipt, changed=True, fetched=artifact.length)
+        fill(staged, artifact, source, request.jobs, report)
+        receipt, merged = complete(staged, artifact, receipt, live, request.evidence, report)
+        replaced = activate(staged, destination, standing, atomic=request.atomic)
+    return _result(destination, receipt, artifact, merged, replaced, changes)
 
 
-def _new_receipt(request: InstallRequest, pin: Pin, artifact: Artifact, interpreter: Interpreter) -> Receipt:
-    now = datetime.datetime.now(datetime.timezone.utc)
+def _result(  # noqa: PLR0913, PLR0917 - the facts of one switch
+    destination: Path,
+    receipt: Receipt,
+    artifact: Artifact,
+    merged: Merged,
+    replaced: Path | None,
+    changes: tuple[str, ...],
+) -> InstallResult:
+    return InstallResult(
+        changed=True,
+        receipt=receipt,
+        destination=destination,
+        fetched_bytes=artifact.length,
+        replaced=replaced,
+        kept=tuple(merged.kept),
+        aside=tuple(merged.aside),
+        local_changes=changes,
+    )
+
+
+def _new_receipt(
+    request: InstallRequest, pin: Pin, artifact: Artifact, interpreter: Interpreter, standing: Standing
+) -> Receipt:
+    import secrets
+
+    old = standing.receipt
+    switch = new_switch("install", request.release, artifact.identity)
     return Receipt(
         service=artifact.service,
         release=request.release,
@@ -166,126 +199,81 @@ def _new_receipt(request: InstallRequest, pin: Pin, artifact: Artifact, interpre
         python=str(interpreter.executable),
         python_version=interpreter.version,
         destination=str(request.destination),
-        installed_at=now.isoformat(timespec="seconds"),
+        installed_at=switch.when,
         tool=f"venvoy {__version__}",
+        install_id=secrets.token_hex(8),
+        replaced=old.install_id if old else None,
+        history=(*(old.history if old else ()), switch)[-100:],
     )
 
 
-def _same_artifact(destination: Path, wanted: Receipt) -> Receipt | None:
+def new_switch(action: str, release: str, identity: str) -> Switch:
+    """Return a line of history for what is done now, by the user who does it."""
+    import datetime
+
+    who = os.environ.get("SUDO_USER") or str(os.getuid())
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return Switch(when=now, who=who, action=action, release=release, identity=identity)
+
+
+def _same_artifact(destination: Path, wanted: Receipt, standing: Standing) -> Receipt | None:
     """Note the new release where the destination holds its very artifact already, bound as wanted."""
     from manifests.atomic_file import write_atomically
 
-    present = read_receipt(destination)
-    if present is None:
-        return None
-    noted = replace(present, release=wanted.release, manifest_sha256=wanted.manifest_sha256)
+    present = standing.receipt
     same = ("service", "identity", "python", "destination")
-    if any(getattr(noted, name) != getattr(wanted, name) for name in same):
+    if present is None or any(getattr(present, name) != getattr(wanted, name) for name in same):
         return None
+    if present.release == wanted.release:
+        return None  # asked for again, since its binding is damaged
+    noted = replace(
+        present, release=wanted.release, manifest_sha256=wanted.manifest_sha256, history=wanted.history
+    )
     write_atomically(destination / RECEIPT, noted.to_json())
     return noted
 
 
-def _check_destination(destination: Path) -> None:
-    """Raise Refused where something stands at the destination that an install must not remove."""
-    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
-        raise Refused(f"{destination} is not a directory; a venv must be a real one: choose another --dest")
-    present = read_receipt(destination)
-    if present is not None:
-        raise Refused(
-            f"{destination} holds {present.service} of release {present.release} ({present.identity[:12]}); "
-            "install the new one beside it, with the release in its name, and move --link"
-        )
-    if destination.is_dir() and any(destination.iterdir()):
-        raise Refused(f"{destination} is not empty and has no receipt of Venvoy: move it away first")
+def _check_exchange(request: InstallRequest, standing: Standing) -> None:
+    """Find out, before anything is fetched, whether the file system can do what will be asked of it."""
+    from distributor.activation import Place
+    from distributor.renaming import probe_exchange
+
+    if standing.place is Place.FREE or not request.atomic:
+        return
+    why = probe_exchange(request.destination.parent, request.destination)
+    if why is not None:
+        raise Refused(f"{why}: install beside it and use --link, or accept a short gap with --non-atomic")
 
 
-def _fill(
-    staged: Path, artifact: Artifact, source: ReleaseSource, jobs: int, progress: Callable[[Stage], None]
-) -> None:
-    from distributor.unpack import Unpacker
-
-    done = 0
-
-    def layer_done(layer: Layer) -> None:
-        nonlocal done
-        done += layer.length
-        progress(Stage("unpack", done, artifact.length))
-
-    Unpacker(artifact, functools.partial(source.layer, artifact), staged, jobs=jobs).run(layer_done)
-
-
-def _complete(
-    staged: Path, artifact: Artifact, receipt: Receipt, progress: Callable[[Stage], None]
-) -> Receipt:
-    """Bind and check the staged tree, bring it to disk, and write its receipt, last."""
-    from distributor.binding import bind
-    from distributor.health import check_entry_points
-    from distributor.installed_tree import digest_of_indexes
-    from distributor.syncing import sync_file_system
-    from manifests.atomic_file import write_atomically
-
-    progress(Stage("bind and check"))
-    bind(staged, binding_of(receipt))
-    (staged / MANIFEST).write_bytes(artifact.to_json())
-    (staged / MANIFEST).chmod(0o644)
-    check_entry_points(staged, artifact)
-    receipt = replace(receipt, indexes=digest_of_indexes(staged))
-    staged.chmod(0o755)
-    progress(Stage("sync"))
-    sync_file_system(staged)
-    write_atomically(staged / RECEIPT, receipt.to_json())
-    return receipt
-
-
-def binding_of(receipt: Receipt) -> Binding:
-    """Return the binding that *receipt* records."""
-    from distributor.binding import Binding
-    from manifests.target import Target
-
-    return Binding(
-        executable=Path(receipt.python),
-        version=receipt.python_version,
-        python_name=Target.parse(receipt.target).python_name,
-        destination=Path(receipt.destination),
-    )
-
-
-def _activate(staged: Path, destination: Path) -> None:
-    """Rename the complete tree into place; an empty directory there is replaced, nothing else."""
-    from manifests.atomic_file import sync_directory
+def local_changes(destination: Path, receipt: Receipt) -> tuple[str, ...]:
+    """Return the paths of a venv that differ from its artifact and that nobody declared mutable."""
+    from distributor.installed_tree import compare
+    from distributor.staged_tree import binding_of
+    from manifests.errors import NotFound, VerificationFailed
 
     try:
-        staged.rename(destination)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise Refused(
-                f"{destination} was filled by somebody else meanwhile; nothing was changed"
-            ) from None
-        raise
-    sync_directory(destination.parent)
+        found = compare(destination, receipt, binding_of(receipt))
+    except (NotFound, VerificationFailed):
+        return (".venvoy",)  # its own records are damaged: anything may differ
+    return tuple(sorted({*found.altered, *found.added, *found.missing, *found.modes}))
 
 
-def _finished(request: InstallRequest, receipt: Receipt, *, changed: bool, fetched: int = 0) -> InstallResult:
-    flipped = False
-    if request.link is not None:
-        from distributor.staging import flip_link
+def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:
+    if request.link is None:
+        return result
+    from distributor.staging import flip_link
 
-        flipped = flip_link(request.link, request.destination)
-    return InstallResult(
-        changed=changed or flipped,
-        receipt=receipt,
-        destination=request.destination,
-        fetched_bytes=fetched,
-        link_flipped=flipped,
-    )
+    flipped = flip_link(request.link, request.destination)
+    return replace(result, changed=result.changed or flipped, link_flipped=flipped)
 
 
 @contextlib.contextmanager
-def _as_host_errors(destination: Path) -> Iterator[None]:
+def as_host_errors(destination: Path) -> Iterator[None]:
     """Say what the host's file system refused, in one line."""
     try:
         yield
     except OSError as error:
         where = error.filename or destination
-        raise HostUnsuitable(f"cannot install to {destination}: {error.strerror} ({where})") from error
+        raise HostUnsuitable(
+            f"cannot change {destination}: {error.strerror} ({where}); it is as before"
+        ) from error

@@ -21,7 +21,7 @@ from distributor.binding import Binding, differences
 from manifests.artifact import Artifact, MutablePath
 from manifests.documents import Sha256, digest_of, sha256_bytes, sha256_file
 from manifests.errors import InvalidInput, NotFound, VerificationFailed
-from manifests.layout import INDEX_DIRECTORY, MANIFEST, PRIVATE
+from manifests.layout import INDEX_DIRECTORY, MANIFEST, PRISTINE, RECEIPT
 from manifests.receipt import Receipt
 
 _MODES = {"": 0o644, "x": 0o755}
@@ -70,7 +70,7 @@ def compare(
     expected = expected_files(venv, receipt)
     mutable = _mutable_paths(venv)
     bound = {*binding.links(), *binding.files(venv)}
-    private = {f"{PRIVATE}/receipt.json", MANIFEST}
+    private = {RECEIPT, MANIFEST}
     indexes = {path for path in expected if path.startswith(f"{INDEX_DIRECTORY}/")}
     found = {path: entry for path, entry in _walk(venv) if not _is_bytecode_cache_of_host(path, expected)}
     altered: list[str] = []
@@ -87,7 +87,8 @@ def compare(
             (kept if is_mutable else altered).append(path)
         elif wanted.kind in _MODES and stat.S_IMODE(status.st_mode) != _MODES[wanted.kind]:
             (kept if is_mutable else modes).append(path)
-    rest = [path for path in found if path not in bound and path not in private and path not in indexes]
+    known = bound | private | indexes
+    rest = [path for path in found if path not in known and not path.startswith(f"{PRISTINE}/")]
     return Differences(
         altered=tuple(altered),
         added=tuple(sorted(path for path in rest if not _inside(path, mutable))),

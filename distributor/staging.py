@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from distributor.activation import rescue
+from distributor.siblings import litter, staging_path
 from manifests.errors import HostUnsuitable, Refused
 
-_MARK = ".venvoy-"
 _PROBED_MODES = (0o644, 0o755)
-
-
-def lock_path(destination: Path) -> Path:
-    """Return the lock file that installs of *destination* share; it is never removed."""
-    return destination.parent / f".{destination.name}.venvoy-lock"
 
 
 @contextlib.contextmanager
 def staging_directory(destination: Path) -> Iterator[Path]:
     """Yield a fresh 0700 directory beside *destination*; what is left of it at the end is removed.
 
-    The caller holds the destination's lock, so that all older staging directories are litter of
-    killed runs: they are swept first. Raises OSError, HostUnsuitable for a parent whose default ACL
-    would change modes.
+    Raises OSError, HostUnsuitable for a parent whose default ACL would change modes.
     """
-    sweep(destination)
-    path = destination.parent / f".{destination.name}{_MARK}{secrets.token_hex(8)}"
+    path = staging_path(destination)
     path.mkdir(mode=0o700)
     try:
         _check_modes(path)
@@ -40,23 +32,16 @@ def staging_directory(destination: Path) -> Iterator[Path]:
             shutil.rmtree(path)
 
 
-def sweep(destination: Path) -> int:
-    """Remove staging directories and temporary links of killed runs; return how many there were."""
-    prefix = f".{destination.name}{_MARK}"
-    count = 0
-    with os.scandir(destination.parent) as entries:
-        litter = [
-            entry
-            for entry in entries
-            if entry.name.startswith(prefix) and len(entry.name) == len(prefix) + 16
-        ]
-    for entry in litter:
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            Path(entry.path).unlink(missing_ok=True)
-        count += 1
-    return count
+def sweep(destination: Path) -> None:
+    """Remove what killed runs left beside *destination*; a replaced tree among it is put aside.
+
+    The caller holds the destination's lock, so that no living run owns any of it. Raises OSError.
+    """
+    for path in litter(destination):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+        elif not rescue(destination, path):
+            shutil.rmtree(path)
 
 
 def safe_parent(destination: Path) -> None:
@@ -74,23 +59,29 @@ def safe_parent(destination: Path) -> None:
 
 
 def flip_link(link: Path, target: Path) -> bool:
-    """Make *link* point to *target* by one rename. Returns False if it did already.
+    """Make *link* point to *target* by one rename, on disk on return. Returns False if it did already.
 
     Raises Refused where something that is no link stands there, OSError where the disk fails.
     """
+    from manifests.atomic_file import sync_directory
+
     wanted = os.path.relpath(target, link.parent) if target.parent == link.parent else str(target)
-    with contextlib.suppress(FileNotFoundError):
+    for path in litter(link):
+        if path.is_symlink():
+            path.unlink(missing_ok=True)
+    if os.path.lexists(link):
         if not link.is_symlink():
-            link.stat()
             raise Refused(f"{link} is no symbolic link; move it away, or choose another --link")
         if str(link.readlink()) == wanted:
             return False
-    temporary = link.parent / f".{link.name}{_MARK}{secrets.token_hex(8)}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = staging_path(link)
     try:
         temporary.symlink_to(wanted)
         temporary.replace(link)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_directory(link.parent)
     return True
 
 

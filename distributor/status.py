@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,8 @@ class InstalledVenv:
 
     def to_value(self) -> dict[str, object]:
         """Return plain JSON data."""
-        receipt = {name: getattr(self.receipt, name) for name in self.receipt.__dataclass_fields__}
         return {
-            **receipt,
+            **json.loads(self.receipt.to_json()),
             "path": str(self.path),
             "links": [str(link) for link in self.links],
             "python_exists": self.python_exists,

@@ -8,8 +8,11 @@ PRIVATE = ".venvoy"
 INDEX_DIRECTORY = f"{PRIVATE}/layers"
 """One index a layer: its files with kinds, sizes and digests."""
 
-SKELETON_INDEX = f"{INDEX_DIRECTORY}/_skeleton.json"
-"""Distribution names never start with an underscore, so this one is free."""
+SKELETON = "_skeleton"
+END = "_end"
+"""The first and the last layer. Distribution names never start with an underscore, so these are free."""
+
+SKELETON_INDEX = f"{INDEX_DIRECTORY}/{SKELETON}.json"
 
 TEMPLATES = f"{PRIVATE}/templates"
 """Activation scripts that must hold the venv's path; install fills them into ``bin``."""
@@ -19,6 +22,16 @@ NAME_PLACEHOLDER = "venvoy-env-name"
 
 RECEIPT = f"{PRIVATE}/receipt.json"
 MANIFEST = f"{PRIVATE}/manifest.json"
+PRISTINE = f"{PRIVATE}/pristine"
+"""The artifact's own files of mutable paths, as they came."""
+
+
+_OF_THE_VENV = (PRIVATE, "pyvenv.cfg", "lib64", "bin/python", "bin/python3")
+
+
+def belongs_to_venv(path: str, python_name: str) -> bool:
+    """Say whether *path* is private to Venvoy or written when the venv is bound: no wheel may own it."""
+    return any(path == own or path.startswith(f"{own}/") for own in (*_OF_THE_VENV, f"bin/{python_name}"))
 
 
 def index_path(distribution: str) -> str:

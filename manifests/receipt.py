@@ -17,11 +17,24 @@ _LIMIT = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
+class Switch:
+    """One line of a destination's history: when which release became active, by whom, and how."""
+
+    when: str
+    who: str
+    action: str
+    release: str
+    identity: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Receipt:
     """One installed artifact.
 
     ``indexes`` is the digest of all layer indexes, which in turn bind every file. ``python`` is the
-    host's interpreter, ``installed_at`` UTC in ISO 8601.
+    host's interpreter, ``installed_at`` UTC in ISO 8601. ``install_id`` is unique to this tree, and
+    ``replaced`` names the tree that it was exchanged for. ``history`` is the destination's, oldest
+    first, this switch included.
     """
 
     service: str
@@ -36,12 +49,15 @@ class Receipt:
     destination: str
     installed_at: str
     tool: str
+    install_id: str
+    replaced: str | None = None
+    history: tuple[Switch, ...] = ()
 
     def to_json(self) -> bytes:
         """Return the canonical JSON of this receipt."""
-        return canonical_json(
-            {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}}
-        )
+        value = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        value["history"] = [_plain(item) for item in self.history]
+        return canonical_json({"format": FORMAT, **value})
 
     @classmethod
     def from_json(cls, data: bytes, *, what: str) -> Receipt:
@@ -61,7 +77,18 @@ class Receipt:
             destination=top.text("destination"),
             installed_at=top.text("installed_at"),
             tool=top.text("tool"),
+            install_id=top.text("install_id"),
+            replaced=top.optional_text("replaced"),
+            history=tuple(_read_switch(item) for item in top.objects("history", required=False)),
         )
+
+
+def _plain(switch: Switch) -> dict[str, str]:
+    return {name: getattr(switch, name) for name in switch.__dataclass_fields__}
+
+
+def _read_switch(item: Fields) -> Switch:
+    return Switch(**{name: item.text(name) for name in Switch.__dataclass_fields__})
 
 
 def read_receipt(venv: Path) -> Receipt | None:

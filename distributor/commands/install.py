@@ -12,7 +12,8 @@ from distributor.options import json_option, report, root_option, state_option
 from manifests.console import Console, size
 
 if TYPE_CHECKING:
-    from distributor.install import InstallResult, ReleaseSource, Stage
+    from distributor.install import InstallResult
+    from distributor.release_source import ReleaseSource
 
 _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 
@@ -35,6 +36,11 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes."
 )
+@click.option(
+    "--non-atomic",
+    is_flag=True,
+    help="Where the file system cannot exchange directories: replace by two renames, with a gap between.",
+)
 @json_option
 def command(
     service: str,
@@ -48,6 +54,7 @@ def command(
     target: str | None,
     jobs: int,
     *,
+    non_atomic: bool,
     as_json: bool,
 ) -> None:
     """Install SERVICE as RELEASE pins it, whole or not at all.
@@ -73,6 +80,8 @@ def command(
         python=python,
         target=target,
         jobs=jobs,
+        atomic=not non_atomic,
+        evidence=state / "failed-checks",
     )
     console = Console(quiet=as_json)
     started = time.monotonic()
@@ -99,13 +108,12 @@ class _Progress:
         self._console = console
         self._name = ""
 
-    def __call__(self, stage: Stage) -> None:
-        if stage.name != self._name:
-            self._name = stage.name
-            self._console.line(f"{stage.name} ...")
-        if stage.total:
-            note = f"{size(stage.done)} of {size(stage.total)}"
-            self._console.bar(stage.name, stage.done, stage.total, note)
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if step != self._name:
+            self._name = step
+            self._console.line(f"{step} ...")
+        if total:
+            self._console.bar(step, done, total, f"{size(done)} of {size(total)}")
 
 
 def _document(result: InstallResult) -> dict[str, object]:
@@ -122,6 +130,10 @@ def _document(result: InstallResult) -> dict[str, object]:
         "real_path": str(result.real_path),
         "link_flipped": result.link_flipped,
         "fetched_bytes": result.fetched_bytes,
+        "replaced": str(result.replaced) if result.replaced else None,
+        "kept": list(result.kept),
+        "aside": list(result.aside),
+        "local_changes": list(result.local_changes),
     }
 
 
@@ -134,4 +146,10 @@ def _text(result: InstallResult, seconds: float) -> str:
     if result.fetched_bytes == 0:
         return f"kept the files, noted the release: {what} in {result.destination}{moved}"
     fetched = size(result.fetched_bytes)
-    return f"installed: {what} in {result.destination}, {fetched} verified in {seconds:.1f} s{moved}"
+    lines = [f"installed: {what} in {result.destination}, {fetched} verified in {seconds:.1f} s{moved}"]
+    if result.replaced:
+        lines.append(f"the tree before it lies in {result.replaced} until 'venvoy gc'")
+    lines += [f"kept {path}" for path in result.kept]
+    lines += [f"see {path}" for path in result.aside]
+    lines += [f"not carried over: {path}" for path in result.local_changes]
+    return "\n".join(lines)

@@ -36,8 +36,8 @@ def command(venv: Path, *, as_json: bool) -> int:
     Example:
       venvoy verify /openstack/venvs/keystone-2026.1.0
     """
-    from distributor.install import binding_of
     from distributor.installed_tree import compare
+    from distributor.staged_tree import binding_of
     from manifests.receipt import read_receipt
 
     receipt = read_receipt(venv)
