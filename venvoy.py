@@ -26,6 +26,8 @@ _COMMANDS = {
     "releases": ("distributor.commands.releases", "", "List the releases of a store."),
     "install": ("distributor.commands.install", "", "Install a service of a release on this host."),
     "status": ("distributor.commands.status", "", "Show what is installed."),
+    "rollback": ("distributor.commands.rollback", "", "Make the tree that was active before active again."),
+    "gc": ("distributor.commands.gc", "", "Remove replaced trees that nobody needs."),
     "verify": ("distributor.commands.verify", "", "Check every file of an installed venv."),
 }
 _EPILOG = """\b

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from builder.assemble import Assembled, DamagedLayer, Part, assemble, table_of_contents
+from builder.assemble import (
+    Assembled,
+    DamagedLayer,
+    Part,
+    assemble,
+    end_of_archive,
+    table_of_contents,
+)
 from builder.compression import Compression
 from builder.conflicts import find_overlaps
 from builder.elf import elf_notes, merge_needs
@@ -25,7 +32,7 @@ from builder.wheels import ResolvedWheel
 from manifests.artifact import Artifact, MutablePath
 from manifests.atomic_file import write_atomically
 from manifests.documents import Sha256, digest_of
-from manifests.errors import StoreUnavailable
+from manifests.errors import InvalidInput, StoreUnavailable
 from manifests.interpreter import Interpreter
 from manifests.release_spec import ServiceSpec
 from manifests.target import Target
@@ -157,7 +164,8 @@ class ArtifactBuilder:
         tarball, manifest = self.output / draft.tarball_path, self._manifest_file(draft)
         known = _already_built(draft, tarball, manifest)
         if known is None:
-            artifact = _with_contents(draft, self._write(parts, tarball, requests, cache))
+            contents = self._write(parts, tarball, requests, cache)
+            artifact = replace(draft, sha256=contents.sha256)
             try:
                 write_atomically(manifest, artifact.to_json())
             except OSError as error:
@@ -178,19 +186,23 @@ class ArtifactBuilder:
     def _write(
         self, parts: Sequence[Part], tarball: Path, requests: Sequence[LayerRequest], cache: LayerCache
     ) -> Assembled:
-        """Assemble; a layer that the disk has damaged is built again, once."""
-        try:
+        """Assemble; each layer that the disk has damaged is built again, once."""
+        repaired: set[Sha256] = set()
+        while True:
             try:
                 return assemble(parts, self.compression, tarball)
             except DamagedLayer as damage:
+                if damage.key in repaired:
+                    raise
+                repaired.add(damage.key)
                 cache.drop(damage.key)
                 again = [request for request in requests if request.key == damage.key]
-                if not again:
-                    raise
-                build_layers(again, self.cache_root, jobs=1, done=lambda _: None, executor=self.executor)
-                return assemble(parts, self.compression, tarball)
-        except OSError as error:
-            raise StoreUnavailable(f"cannot write {tarball}: {error.strerror}") from error
+                if again:
+                    build_layers(again, self.cache_root, jobs=1, done=lambda _: None, executor=self.executor)
+                else:
+                    self._skeleton(requests[0].target, cache)
+            except OSError as error:
+                raise StoreUnavailable(f"cannot write {tarball}: {error.strerror}") from error
 
     def _manifest_file(self, artifact: Artifact) -> Path:
         return self.output / artifact.manifest_path.removesuffix(".gz")
@@ -199,12 +211,12 @@ class ArtifactBuilder:
         """Return the manifest but for the tarball's digest: all that follows from the inputs alone."""
         records = [part.record for part in parts]
         service = build.service
-        layers = table_of_contents(parts, b"")
+        layers = table_of_contents(parts, end_of_archive(self.compression))
         return Artifact(
             service=service.name,
             version=build.version,
             target=build.target,
-            identity=_identity(build, records, self.compression),
+            identity=_identity(build, parts, self.compression),
             compression=self.compression.kind,
             compiled_by=build.interpreter.version if build.interpreter else None,
             needs=merge_needs([(part.wheel, part.record.elf) for part in parts if part.wheel], build.target),
@@ -216,6 +228,7 @@ class ArtifactBuilder:
             checks=service.checks,
             mutable_paths=service.mutable_paths,
             system_packages=service.system_packages,
+            rollback_barrier=service.rollback_barrier,
         )
 
 
@@ -224,16 +237,22 @@ def build_key(build: ServiceBuild) -> tuple[str, str]:
     return build.service.name, str(build.target)
 
 
-def _identity(build: ServiceBuild, records: Sequence[LayerRecord], compression: Compression) -> Sha256:
-    """Return the digest of all inputs. Layer keys stand for wheels, python, compressor and format."""
+def _identity(build: ServiceBuild, parts: Sequence[Part], compression: Compression) -> Sha256:
+    """Return the digest of all inputs. Layer keys stand for wheels, python, compressor and format.
+
+    The skeleton counts by its content, so that another virtualenv with the same scripts changes
+    nothing. Wheels' names count since they promise a libc.
+    """
     service = build.service
+    skeleton, *others = parts
     return digest_of(
         {
             "format": LAYER_FORMAT,
             "service": service.name,
             "version": build.version,
             "target": str(build.target),
-            "layers": [record.key for record in records],
+            "skeleton": skeleton.record.tar_sha256,
+            "layers": [[part.wheel, part.record.key] for part in others],
             "compression": compression.identity,
             "checks": [
                 service.checks.imports,
@@ -244,6 +263,7 @@ def _identity(build: ServiceBuild, records: Sequence[LayerRecord], compression: 
             "mutable_paths": [_pair(item) for item in service.mutable_paths],
             "system_packages": service.system_packages,
             "allow_overlap": service.allow_overlap,
+            "rollback_barrier": service.rollback_barrier,
         }
     )
 
@@ -265,12 +285,6 @@ def _already_built(draft: Artifact, tarball: Path, manifest: Path) -> Artifact |
     try:
         known = Artifact.from_json(manifest.read_bytes(), what=str(manifest))
         size = tarball.stat().st_size
-    except (OSError, ValueError, StoreUnavailable):
+    except (OSError, InvalidInput):
         return None
-    return known if known.identity == draft.identity and size == known.length else None
-
-
-def _with_contents(draft: Artifact, assembled: Assembled) -> Artifact:
-    values = {name: getattr(draft, name) for name in draft.__dataclass_fields__}
-    values.update(layers=assembled.layers, length=assembled.length, sha256=assembled.sha256)
-    return Artifact(**values)
+    return known if known == replace(draft, sha256=known.sha256) and size == known.length else None

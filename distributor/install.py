@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,7 @@ class InstallResult:
 
     ``replaced`` is where the tree lies that was exchanged; ``local_changes`` are paths in it that
     nobody had declared mutable and that differ from its artifact: they are not in the new tree.
+    ``restart_pids`` are processes that still run from the replaced tree.
     """
 
     changed: bool
@@ -72,7 +73,8 @@ class InstallResult:
     replaced: Path | None = None
     kept: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
-    local_changes: tuple[str, ...] = field(default=())
+    local_changes: tuple[str, ...] = ()
+    restart_pids: tuple[int, ...] = ()
 
     @property
     def real_path(self) -> Path:
@@ -169,10 +171,14 @@ def _result(  # noqa: PLR0913, PLR0917 - the facts of one switch
     replaced: Path | None,
     changes: tuple[str, ...],
 ) -> InstallResult:
+    from distributor.processes import find_users
+
+    users = find_users(replaced, [destination]).pids if replaced else ()
     return InstallResult(
         changed=True,
         receipt=receipt,
         destination=destination,
+        restart_pids=users,
         fetched_bytes=artifact.length,
         replaced=replaced,
         kept=tuple(merged.kept),

@@ -111,6 +111,7 @@ class Artifact:
     checks: Checks = Checks()
     mutable_paths: tuple[MutablePath, ...] = ()
     system_packages: tuple[str, ...] = ()
+    rollback_barrier: str | None = None
 
     @property
     def stem(self) -> str:
@@ -151,6 +152,7 @@ class Artifact:
                 "checks": _plain(self.checks),
                 "mutable_paths": [_plain(item) for item in self.mutable_paths],
                 "system_packages": self.system_packages,
+                "rollback_barrier": self.rollback_barrier,
             }
         )
 
@@ -177,6 +179,7 @@ class Artifact:
             checks=read_checks(checks),
             mutable_paths=tuple(read_mutable_path(item) for item in top.objects("mutable_paths")),
             system_packages=top.texts("system_packages"),
+            rollback_barrier=top.optional_text("rollback_barrier"),
         )
         safe_relative_path(artifact.tarball_path, what=f"{what}.version")
         if "/" in artifact.version:

@@ -72,6 +72,7 @@ class SmallSite:
         mutable: Sequence[MutablePath] = (),
         checks: Checks = NO_CHECKS,
         more_wheels: Sequence[Path] = (),
+        barrier: str | None = None,
     ) -> BuiltArtifact:
         """Build and publish *service* with *files* in site-packages and *etc* below ``etc/<service>``."""
         module = service.replace("-", "_")
@@ -89,7 +90,7 @@ class SmallSite:
             data={f"data/etc/{service}/{name}": content for name, content in (etc or {}).items()},
         )
         built = self.build(
-            release, service, [wheel, *more_wheels], mutable=mutable, checks=checks or Checks()
+            release, service, [wheel, *more_wheels], mutable=mutable, checks=checks, barrier=barrier
         )
         self.publish(built)
         self.pin(release, built)
@@ -103,6 +104,7 @@ class SmallSite:
         *,
         mutable: Sequence[MutablePath] = (),
         checks: Checks = NO_CHECKS,
+        barrier: str | None = None,
     ) -> BuiltArtifact:
         builder = ArtifactBuilder(
             cache_root=self.directory / "cache",
@@ -115,6 +117,7 @@ class SmallSite:
             targets=(TARGET,),
             mutable_paths=tuple(mutable),
             checks=checks,
+            rollback_barrier=barrier,
         )
         build = ServiceBuild(
             service=spec,

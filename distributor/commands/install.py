@@ -134,6 +134,7 @@ def _document(result: InstallResult) -> dict[str, object]:
         "kept": list(result.kept),
         "aside": list(result.aside),
         "local_changes": list(result.local_changes),
+        "restart_pids": list(result.restart_pids),
     }
 
 
@@ -152,4 +153,6 @@ def _text(result: InstallResult, seconds: float) -> str:
     lines += [f"kept {path}" for path in result.kept]
     lines += [f"see {path}" for path in result.aside]
     lines += [f"not carried over: {path}" for path in result.local_changes]
+    if result.restart_pids:
+        lines.append(f"restart: {', '.join(map(str, result.restart_pids))} still run from the replaced tree")
     return "\n".join(lines)

@@ -65,9 +65,9 @@ def test_moved_venv_still_runs(site: SmallSite, tmp_path: Path) -> None:
     moved.parent.mkdir(parents=True)
     dest.rename(moved)
     assert run([str(moved / "bin/demo-manage")]).stdout == "demo 1.0.0\n"
-    assert run([str(moved / "bin/python"), "-I", "-c", "import demo; print(demo.__file__)"]).stdout.startswith(
-        str(moved)
-    )
+    assert run(
+        [str(moved / "bin/python"), "-I", "-c", "import demo; print(demo.__file__)"]
+    ).stdout.startswith(str(moved))
 
 
 def test_hot_patched_source_takes_effect(site: SmallSite, tmp_path: Path) -> None:

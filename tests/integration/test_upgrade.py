@@ -161,7 +161,10 @@ def test_a_process_that_runs_through_the_exchange_finds_its_files(site: SmallSit
         "import demo.late; print(demo.late.WHERE)"
     )
     process = subprocess.Popen(
-        [str(dest / "bin/python"), "-I", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [str(dest / "bin/python"), "-I", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
