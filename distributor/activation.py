@@ -106,7 +106,13 @@ def previous_trees(destination: Path) -> list[tuple[Path, Receipt]]:
         receipt = None if path.is_symlink() else read_receipt(path)
         if receipt is not None and receipt.destination == str(destination):
             found.append((path, receipt))
-    return sorted(found, key=lambda item: (item[1].installed_at, item[0].name), reverse=True)
+    return sorted(found, key=lambda item: _age(item[1]), reverse=True)
+
+
+def _age(receipt: Receipt) -> tuple[str, int]:
+    """When the tree became active; within one second, its place in the destination's history."""
+    when = receipt.history[-1].when if receipt.history else receipt.installed_at
+    return when, len(receipt.history)
 
 
 def rescue(destination: Path, staged: Path) -> bool:
