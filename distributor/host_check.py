@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from distributor.host_libraries import missing_libraries
 from manifests.artifact import Artifact
 from manifests.errors import HostUnsuitable, NotFound
 from manifests.interpreter import Interpreter, find_interpreter
@@ -62,6 +63,7 @@ def check_needs(artifact: Artifact, interpreter: Interpreter) -> None:
     elif _numbers(needs.libc_version) > interpreter.libc_version:
         have = ".".join(map(str, interpreter.libc_version))
         problems.append(f"needs {needs.libc} >= {needs.libc_version}, this host has {have}")
+    problems += missing_libraries(needs.libraries, needs.machine)
     if problems:
         raise HostUnsuitable(f"{artifact.stem} does not fit this host: " + "; ".join(problems))
 
