@@ -69,7 +69,7 @@ def defined_versions(path: Path) -> frozenset[str]:
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as image:
             return frozenset(_version_names(image))
-    except (OSError, ValueError, struct.error, IndexError):
+    except (OSError, ValueError, OverflowError, struct.error, IndexError):
         return frozenset()
 
 
