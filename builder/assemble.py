@@ -16,6 +16,7 @@ from builder.tar_format import END_OF_ARCHIVE
 from manifests.artifact import Layer
 from manifests.documents import Sha256, sha256_bytes
 from manifests.errors import VerificationFailed
+from manifests.layout import END
 
 _CHUNK = 4 * 1024 * 1024
 
@@ -50,10 +51,10 @@ class Assembled:
 def assemble(parts: Sequence[Part], compression: Compression, destination: Path) -> Assembled:
     """Write the tarball of *parts* to *destination*, complete or not at all.
 
-    Every layer's digest is checked as it is copied. Raises DamagedLayer for the first that fails,
-    OSError where the disk does.
+    Every layer's digest is checked as it is copied. Raises DamagedLayer for the first that fails or
+    cannot be read, OSError where the disk of *destination* fails.
     """
-    end = compression.frame_compressor()(END_OF_ARCHIVE)
+    end = end_of_archive(compression)
     layers = table_of_contents(parts, end)
     temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(8)}.tmp")
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,11 @@ def assemble(parts: Sequence[Part], compression: Compression, destination: Path)
         temporary.unlink(missing_ok=True)
     length = sum(layer.length for layer in layers)
     return Assembled(layers=layers, length=length, sha256=Sha256(whole.hexdigest()))
+
+
+def end_of_archive(compression: Compression) -> bytes:
+    """Return the last frame of every tarball."""
+    return compression.frame_compressor()(END_OF_ARCHIVE)
 
 
 def table_of_contents(parts: Sequence[Part], end: bytes) -> tuple[Layer, ...]:
@@ -95,7 +101,7 @@ def table_of_contents(parts: Sequence[Part], end: bytes) -> tuple[Layer, ...]:
         offset += record.length
     layers.append(
         Layer(
-            distribution="_end",
+            distribution=END,
             version="",
             wheel="",
             wheel_sha256=None,
@@ -112,8 +118,13 @@ def table_of_contents(parts: Sequence[Part], end: bytes) -> tuple[Layer, ...]:
 
 def _copy(part: Part, sink: int, whole: hashlib._Hash, beside: ThreadPoolExecutor) -> None:
     """Copy one layer; the whole tarball's digest grows in a second thread meanwhile."""
+    damaged = DamagedLayer(part.record.key, f"{part.record.distribution} {part.record.version}".rstrip())
     own = hashlib.sha256()
-    with part.blob.open("rb", buffering=0) as source:
+    try:
+        source = part.blob.open("rb", buffering=0)
+    except OSError:  # another builder found it damaged and is at work on it
+        raise damaged from None
+    with source:
         while chunk := source.read(_CHUNK):
             pending = beside.submit(whole.update, chunk)
             own.update(chunk)
@@ -122,4 +133,4 @@ def _copy(part: Part, sink: int, whole: hashlib._Hash, beside: ThreadPoolExecuto
                 view = view[os.write(sink, view) :]
             pending.result()
     if own.hexdigest() != part.record.sha256:
-        raise DamagedLayer(part.record.key, f"{part.record.distribution} {part.record.version}")
+        raise damaged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -39,15 +40,18 @@ class BytecodeCompiler:
         for start in range(0, len(sources), FILES_PER_REQUEST):
             yield from self._request(sources[start : start + FILES_PER_REQUEST])
 
-    def close(self) -> None:
-        """End the server."""
-        if self._process is not None:
-            process, self._process = self._process, None
+    def close(self) -> int | None:
+        """End the server and return its exit status, None where there was none."""
+        if self._process is None:
+            return None
+        process, self._process = self._process, None
+        with contextlib.suppress(OSError):  # what a dead server did not read is lost anyway
             _pipe(process.stdin).close()
-            process.wait(timeout=10)
-            _pipe(process.stdout).close()
+        _pipe(process.stdout).close()
+        return process.wait(timeout=10)
 
-    def _request(self, sources: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
+    def _request(self, sources: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        """Return all answers at once: none may be left in the pipe, where the next request would find it."""
         process = self._started()
         message = bytearray(_number(len(sources)))
         for name, source in sources:
@@ -61,8 +65,7 @@ class BytecodeCompiler:
         except OSError as error:
             raise self._died() from error
         answers = _pipe(process.stdout)
-        for _ in sources:
-            yield self._read(answers, int.from_bytes(self._read(answers, 4), "little"))
+        return [self._read(answers, int.from_bytes(self._read(answers, 4), "little")) for _ in sources]
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -72,7 +75,7 @@ class BytecodeCompiler:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
-                    # Sets in constants are marshalled in hash order before 3.11.
+                    # Sets in constants are marshalled in hash order before 3.11. `-I` would ignore the seed.
                     env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
                     cwd="/",
                 )
@@ -87,10 +90,8 @@ class BytecodeCompiler:
         return data
 
     def _died(self) -> HostUnsuitable:
-        code = self._process.wait(timeout=10) if self._process else None
-        self._process = None
         return HostUnsuitable(
-            f"{self._executable} ended (status {code}) while compiling; is it a working python?"
+            f"{self._executable} ended (status {self.close()}) while compiling; is it a working python?"
         )
 
 

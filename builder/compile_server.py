@@ -11,7 +11,8 @@ Each request is compiled in a fork of the pristine process. ``marshal`` writes a
 depends on which strings the process happens to hold, so only equal process states give equal bytes.
 
 The pyc are hash-based and checked (PEP 552): a source that somebody patches takes effect, and no
-time stamp enters the file.
+time stamp enters the file. Left without one are sources that do not compile and, before Python 3.11,
+the few whose pyc would differ from run to run.
 """
 
 import _frozen_importlib_external
@@ -19,9 +20,11 @@ import _imp
 import gc
 import marshal
 import posix
+import sys
 
 MAGIC = _frozen_importlib_external.MAGIC_NUMBER
 CHECKED_HASH = (0b11).to_bytes(4, "little")
+SETS_IN_HASH_ORDER = sys.version_info < (3, 11)  # later ones marshal them in the order of their bytes
 
 
 def read_exactly(size: int) -> bytes:
@@ -52,11 +55,33 @@ def compile_one(name: str, source: bytes) -> bytes:
     """Return the pyc of one source, or nothing where it does not compile."""
     try:
         code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+        if SETS_IN_HASH_ORDER and has_unstable_set(code):
+            return b""
         body = marshal.dumps(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, UnicodeError):
+    except Exception:  # noqa: BLE001 - whatever a compiler may say of a source; importing it will say it again
         return b""
     digest = _imp.source_hash(int.from_bytes(MAGIC, "little"), source)
     return b"".join((MAGIC, CHECKED_HASH, digest, body))
+
+
+def has_unstable_set(code) -> bool:  # type: ignore[no-untyped-def] # types.CodeType is not built in
+    """Say whether a constant set's order is that of memory addresses, which no two runs share."""
+    return any(
+        has_unstable_set(item) if type(item) is type(code) else is_set_with_address(item)
+        for item in code.co_consts
+    )
+
+
+def is_set_with_address(item: object) -> bool:
+    """Say whether *item* is a frozenset in which anything is hashed by its address."""
+    return isinstance(item, frozenset) and any(is_hashed_by_address(each) for each in item)
+
+
+def is_hashed_by_address(item: object) -> bool:
+    """Say whether the hash of the constant *item* follows an address: None, Ellipsis, NaN."""
+    if isinstance(item, (tuple, frozenset)):
+        return any(is_hashed_by_address(each) for each in item)
+    return item is None or item is ... or item != item  # noqa: PLR0124 - NaN
 
 
 def answer(files: "list[tuple[bytes, bytes]]") -> None:

@@ -9,11 +9,13 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from builder.layer import LayerRequest, build_layer
 from builder.layer_cache import LayerCache
 from manifests.documents import Sha256
+from manifests.errors import HostUnsuitable
 
 _PR_SET_PDEATHSIG = 1
 _IN_PROCESS_BYTES = 3 * 1024 * 1024
@@ -36,7 +38,8 @@ def build_layers(
     """Build all *requests*; *done* is called after each, in any order.
 
     A few small wheels are built right here, since starting workers would cost more. The first error
-    ends the work: what has not begun is cancelled, what was built stays in the cache.
+    ends the work: what has not begun is cancelled, what was built stays in the cache. Raises
+    HostUnsuitable where a worker process dies.
     """
     # Long jobs first, so that no worker starts a large one when the others are done.
     ordered = sorted(requests, key=lambda request: (-request.wheel.stat().st_size, request.key))
@@ -52,6 +55,11 @@ def build_layers(
         for future in as_completed(futures):
             future.result()
             done(futures[future])
+    except BrokenProcessPool as error:
+        raise HostUnsuitable(
+            "a worker process died while it built layers (killed, or out of memory?); "
+            "run the command again, with fewer --jobs if memory is short: what was built is kept"
+        ) from error
     finally:
         for future in futures:
             future.cancel()

@@ -17,8 +17,9 @@ import re
 from manifests.errors import InvalidInput
 
 # The second line is a string to Python. To sh it is the no-op `:` and then the search for python.
+# The `-` ends sh's options: it is given the launcher's path as it was called, which may begin with one.
 _CONSOLE = """\
-#!/bin/sh
+#!/bin/sh -
 '''':; p=$(readlink -f -- "$0") && exec "${{p%/*}}/python" "$p" "$@"; exit 127 #'''
 import sys
 

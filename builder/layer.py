@@ -1,11 +1,12 @@
 """One wheel becomes one layer: its installed tree as tar members, compressed, with its facts.
 
-A layer depends on nothing but the wheel, the target's python, the compiling interpreter's full
-version, the compressor and this format; ``layer_key`` is the digest of those.
+A layer depends on nothing but the wheel, its name and version as locked, the target's python, the
+compiling interpreter's full version, the compressor and this format; its key is the digest of those.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from manifests.layout import index_path
 from manifests.target import Target
 
 LAYER_FORMAT = 1
+_MAX_NAME = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class LayerRequest:
                 "format": LAYER_FORMAT,
                 "wheel": self.wheel_sha256,
                 "distribution": self.distribution,
+                "version": self.version,
                 "python": self.target.python_name,
                 "compiled_by": self.interpreter_version,
                 "compression": self.compression.identity,
@@ -82,7 +85,7 @@ def build_layer(request: LayerRequest, sink: IO[bytes]) -> LayerRecord:
     interpreter cannot compile.
     """
     with installed_tree(request.wheel, request.wheel_sha256, request.target, request.distribution) as tree:
-        elf = tuple(read_elf(path, tree.read(path)) for path in sorted(tree.elf_files))
+        elf = tuple(read_elf(path, tree.open(path)) for path in sorted(tree.elf_files))
         if request.interpreter is not None:
             _add_bytecode(tree, request.target, _compiler(request.interpreter))
         tree.write_record()
@@ -141,11 +144,14 @@ def _add_bytecode(tree: WheelTree, target: Target, compiler: BytecodeCompiler) -
 
 def _compile(batch: list[str], tree: WheelTree, target: Target, compiler: BytecodeCompiler) -> None:
     for path, pyc in zip(batch, compiler.compile([(path, tree.read(path)) for path in batch]), strict=True):
-        if pyc:
-            tree.add(pyc_path(path, target), pyc)
+        place = pyc_path(path, target)
+        if pyc and len(place.rpartition("/")[2].encode("utf-8")) <= _MAX_NAME:
+            tree.add(place, pyc)
 
 
 @functools.cache
 def _compiler(executable: Path) -> BytecodeCompiler:
-    """One server for each interpreter and process; it ends with the process's pipes."""
-    return BytecodeCompiler(executable)
+    """One server for each interpreter and process; it ends with the process."""
+    compiler = BytecodeCompiler(executable)
+    atexit.register(compiler.close)
+    return compiler

@@ -1,13 +1,18 @@
 """Layers by key on disk: ``layers/<key[:2]>/<key>.bin`` with its facts in ``<key>.json``.
 
 Files appear by rename and are never changed, so any number of builders share one cache without a
-lock. Nothing is synced: readers verify each layer's digest, and one that fails is built again.
+lock. Nothing is synced: readers verify the digest of the layer and, in their first line, that of the
+facts; what fails is built again. ``layers/tmp`` holds half-written ones; what a killed builder left
+there is swept after a day.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -15,8 +20,10 @@ from typing import IO, Any
 from builder.elf import ElfFile
 from builder.layer import LayerRecord
 from manifests.artifact import EntryPoint
-from manifests.documents import Sha256
+from manifests.documents import Sha256, sha256_bytes
 from manifests.errors import StoreUnavailable
+
+_STALE_SECONDS = 24 * 3600
 
 
 class LayerCache:
@@ -30,7 +37,7 @@ class LayerCache:
         try:
             record = _from_json((self._facts(key)).read_bytes())
             size = self.blob(key).stat().st_size
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return record if record.key == key and size == record.length else None
 
@@ -45,11 +52,13 @@ class LayerCache:
 
     def build(self, key: Sha256, write: Callable[[IO[bytes]], LayerRecord]) -> LayerRecord:
         """Let *write* make the layer, then add it. Raises StoreUnavailable where the disk fails."""
-        blob = self.blob(key)
-        suffix = f".{secrets.token_hex(8)}.tmp"
-        temporary = [blob.with_name(f".{blob.name}{suffix}"), blob.with_name(f".{key}.json{suffix}")]
+        blob, folder = self.blob(key), self._root / "tmp"
+        token = secrets.token_hex(8)
+        temporary = [folder / f"{token}.bin", folder / f"{token}.json"]
         try:
-            blob.parent.mkdir(parents=True, exist_ok=True)
+            for place in (folder, blob.parent):
+                place.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
             with temporary[0].open("xb") as sink:
                 record = write(sink)
             temporary[1].write_bytes(_to_json(record))
@@ -61,22 +70,35 @@ class LayerCache:
             ) from error
         finally:
             for path in temporary:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
         return record
 
     def _facts(self, key: Sha256) -> Path:
         return self._root / key[:2] / f"{key}.json"
 
 
+def _sweep(folder: Path) -> None:
+    oldest = time.time() - _STALE_SECONDS
+    with os.scandir(folder) as entries, contextlib.suppress(FileNotFoundError):
+        for entry in entries:
+            if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                os.unlink(entry.path)  # noqa: PTH108 - a string already
+
+
 def _to_json(record: LayerRecord) -> bytes:
     value = {name: getattr(record, name) for name in record.__dataclass_fields__}
     value["entry_points"] = [[item.name, item.module, item.attribute] for item in record.entry_points]
     value["elf"] = [item.to_value() for item in record.elf]
-    return json.dumps(value, separators=(",", ":")).encode("utf-8")
+    facts = json.dumps(value, separators=(",", ":")).encode("utf-8")
+    return sha256_bytes(facts).encode("ascii") + b"\n" + facts
 
 
 def _from_json(data: bytes) -> LayerRecord:
-    value: dict[str, Any] = json.loads(data)
+    digest, _, facts = data.partition(b"\n")
+    if digest != sha256_bytes(facts).encode("ascii"):
+        raise ValueError("the facts are damaged")
+    value: dict[str, Any] = json.loads(facts)
     points = tuple(
         EntryPoint(name=name, module=module, attribute=attr) for name, module, attr in value["entry_points"]
     )

@@ -220,7 +220,7 @@ class SdistBuilder:
         return found
 
     def _check_portable(self, wheel: str) -> None:
-        """What another machine builds is of use only if it is for any machine."""
+        """Refuse what another machine built, unless it is for any machine."""
         found = self._interpreter
         if found is not None and not found.is_native(self._target) and not wheel.endswith("-none-any.whl"):
             raise HostUnsuitable(

@@ -8,6 +8,7 @@ and CACHEDIR.TAG, which makes back-ups skip service data kept in the venv.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import closing
 from importlib import metadata, resources
@@ -18,7 +19,7 @@ from builder.compression import Compression, FrameWriter
 from builder.layer import LayerRecord, index_document
 from builder.tree import Tree
 from manifests.documents import Sha256, digest_of
-from manifests.layout import NAME_PLACEHOLDER, PREFIX_PLACEHOLDER, SKELETON_INDEX, TEMPLATES
+from manifests.layout import NAME_PLACEHOLDER, PREFIX_PLACEHOLDER, SKELETON, SKELETON_INDEX, TEMPLATES
 from manifests.target import Target
 
 SKELETON_FORMAT = 1
@@ -36,8 +37,8 @@ _VENVOY_PREFIX=$(CDPATH= cd -- "$(dirname -- "$_VENVOY_PREFIX")/.." > /dev/null 
 
 """
 _FISH_PREAMBLE = """\
-# This venv may move: the script finds it by its own place.
-set -l _venvoy_prefix (builtin cd (dirname (status --current-filename))/.. && pwd)
+# This venv may move: the script finds it by its own place. fish's own cd would move the caller.
+set -l _venvoy_prefix (sh -c 'CDPATH= cd -- "$1/.." && pwd' sh (dirname -- (status --current-filename)))
 
 """
 
@@ -61,7 +62,9 @@ def build_skeleton(target: Target, compression: Compression, sink: IO[bytes]) ->
             if name == "activate":
                 tree.add(
                     "bin/activate",
-                    _POSIX_PREAMBLE.encode() + _replace(text, '"$_VENVOY_PREFIX"', PREFIX_PLACEHOLDER),
+                    _POSIX_PREAMBLE.encode()
+                    + _replace(text, '"$_VENVOY_PREFIX"', PREFIX_PLACEHOLDER)
+                    + b"unset _VENVOY_PREFIX\n",
                 )
             elif name == "activate.fish":
                 quoted = f"'{PREFIX_PLACEHOLDER}'"
@@ -81,12 +84,12 @@ def build_skeleton(target: Target, compression: Compression, sink: IO[bytes]) ->
             ),
             *((path, "l", 0, link) for path, link in tree.links.items()),
         ]
-        tree.add(SKELETON_INDEX, index_document("_skeleton", "", sorted(rows)))
+        tree.add(SKELETON_INDEX, index_document(SKELETON, "", sorted(rows)))
         writer = FrameWriter(sink, compression)
         members = tree.write_to(writer)
         return LayerRecord(
             key=skeleton_key(target, compression),
-            distribution="_skeleton",
+            distribution=SKELETON,
             version="",
             length=writer.length,
             sha256=writer.sha256,
@@ -113,11 +116,14 @@ def _activation_scripts() -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="venvoy-skeleton-") as folder:
         place = str(Path(folder) / NAME_PLACEHOLDER)
         session: Any = session_via_cli(
-            [place, "--no-seed", "--no-periodic-update", "--app-data", str(Path(folder) / "app-data")]
+            [place, "--no-seed", "--no-periodic-update", "--app-data", str(Path(folder) / "app-data")],
+            setup_logging=False,
+            env=_plain_environment(folder),
         )
         scripts = {}
         for activator in session.activators:
-            if not isinstance(activator, ViaTemplateActivator):
+            own = type(activator).__module__.startswith("virtualenv.")  # plug-ins may add others
+            if not own or not isinstance(activator, ViaTemplateActivator):
                 continue
             values = activator.replacements(session.creator, session.creator.bin_dir)
             values.update(
@@ -127,6 +133,12 @@ def _activation_scripts() -> dict[str, str]:
                 text = activator.instantiate_template(values, template, session.creator)
                 scripts[activator.as_name(template)] = text
     return scripts
+
+
+def _plain_environment(folder: str) -> dict[str, str]:
+    """Return the environment without what people configure virtualenv by."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VIRTUALENV_")}
+    return {**kept, "VIRTUALENV_CONFIG_FILE": str(Path(folder) / "none.ini")}
 
 
 def _bind_script(target: Target) -> bytes:

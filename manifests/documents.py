@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NewType
+from typing import IO, Any, NewType
 
 from manifests.errors import InvalidInput
 
@@ -50,10 +50,15 @@ def sha256_bytes(data: bytes | bytearray | memoryview) -> Sha256:
 
 def sha256_file(path: Path) -> Sha256:
     """Return the sha256 of the file at *path*, read in chunks. Raises OSError."""
-    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
-        while chunk := stream.read(_READ_SIZE):
-            digest.update(chunk)
+        return sha256_stream(stream)
+
+
+def sha256_stream(stream: IO[bytes]) -> Sha256:
+    """Return the sha256 of what *stream* still yields, read in chunks. Raises OSError."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(_READ_SIZE):
+        digest.update(chunk)
     return Sha256(digest.hexdigest())
 
 

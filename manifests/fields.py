@@ -11,9 +11,10 @@ from typing import Any
 
 from manifests.documents import Sha256
 from manifests.errors import InvalidInput
+from manifests.naming import is_unprintable
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FORMAT = re.compile(r"(\d{1,4})\.(\d{1,4})")
+_FORMAT = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
 class Fields:
@@ -38,8 +39,7 @@ class Fields:
     def text(self, key: str) -> str:
         """Return a string without control characters."""
         value: str = self._get(key, str)
-        if any(ord(char) < 32 or ord(char) == 127 for char in value):
-            raise InvalidInput(f"{self.where}.{key}: control characters are not allowed")
+        _check_text(value, f"{self.where}.{key}")
         return value
 
     def optional_text(self, key: str) -> str | None:
@@ -65,11 +65,12 @@ class Fields:
         return bool(self._get(key, bool, default, required=False))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of strings; absent means empty."""
+        """Return a list of strings without control characters; absent means empty."""
         values: list[Any] = self._get(key, list, [], required=False)
         for index, value in enumerate(values):
             if not isinstance(value, str):
                 raise InvalidInput(f"{self.where}.{key}[{index}]: expected str, found {type(value).__name__}")
+            _check_text(value, f"{self.where}.{key}[{index}]")
         return tuple(values)
 
     def has(self, key: str) -> bool:
@@ -106,6 +107,8 @@ class Fields:
 
     def text_lists(self) -> dict[str, tuple[str, ...]]:
         """Return this object as a mapping of names to lists of strings."""
+        for key in self._value:
+            _check_text(key, f"{self.where}.{key!r}")
         return {key: self.texts(key) for key in sorted(self._value)}
 
     def expect_format(self, major: int) -> None:
@@ -118,3 +121,8 @@ class Fields:
             raise InvalidInput(
                 f"{self.where}: format {text} needs Venvoy >= {match[1]}.0 (this one reads format {major}.x)"
             )
+
+
+def _check_text(value: str, where: str) -> None:
+    if is_unprintable(value):
+        raise InvalidInput(f"{where}: control characters are not allowed")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from manifests.errors import InvalidInput
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 _RELEASE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]*[A-Za-z0-9])?")
 _MAX = 100
+# Control characters, and halves of surrogate pairs: no UTF-8 name holds those.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_NO_PARTS = {"", ".", ".."}
 
 
 def service_name(text: str) -> str:
@@ -32,11 +34,14 @@ def safe_relative_path(text: str, *, what: str) -> str:
     Refused: empty, absolute, empty or ``.`` or ``..`` parts, control characters. *what* names the
     field in the error.
     """
-    parts = text.split("/")
-    hidden = any(ord(char) < 32 or ord(char) == 127 for char in text)
-    if hidden or any(part in ("", ".", "..") for part in parts):
+    if not _NO_PARTS.isdisjoint(text.split("/")) or is_unprintable(text):
         raise InvalidInput(f"{what}: {text!r} is not a plain relative path")
-    return str(PurePosixPath(text))
+    return text
+
+
+def is_unprintable(text: str) -> bool:
+    """Say whether *text* holds control characters or what cannot be written as UTF-8."""
+    return _UNPRINTABLE.search(text) is not None
 
 
 def lock_file_name(service: str, target: str) -> str:
