@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -52,15 +53,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, extra, _ = _COMMANDS[cmd_name]
-        try:
-            command: click.Command = importlib.import_module(module).command
-        except ModuleNotFoundError as error:
-            if not extra or (error.name or "").split(".")[0] in ("builder", "distributor", "manifests"):
-                raise
-            raise VenvoyError(
-                f"'venvoy {cmd_name}' needs {error.name}: pip install 'venvoy[{extra}]'"
-            ) from error
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,13 +89,28 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(result if isinstance(result, int) else 0)
     except VenvoyError as error:
         _fail(str(error), error.exit_code, given)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         _fail("interrupted; nothing was left half-done, the same command goes on", 130, given)
     except click.ClickException as error:
         if "--json" in given:
             _fail(error.format_message(), error.exit_code, given)
         error.show()
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        _fail(_missing_extra(error, given), 1, given)
+    except Exception as error:
+        if os.environ.get("VENVOY_DEBUG"):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        _fail(f"unexpected: {what}\nplease report it; VENVOY_DEBUG=1 shows where it comes from", 1, given)
+
+
+def _missing_extra(error: ModuleNotFoundError, given: list[str]) -> str:
+    """Say which extra brings the package that a command needs."""
+    name = next((word for word in given if word in _COMMANDS), "")
+    extra = _COMMANDS[name][1] if name else ""
+    wanted = f"venvoy[{extra}]" if extra else "venvoy"
+    return f"'venvoy {name}' needs {error.name}, which is not installed: pip install '{wanted}'"
 
 
 def _fail(message: str, code: int, given: list[str]) -> NoReturn:

@@ -27,6 +27,7 @@ from manifests.receipt import Receipt, Switch, read_receipt
 
 if TYPE_CHECKING:
     from distributor.activation import Standing
+    from distributor.file_lock import HeldLock
     from distributor.mutable import Merged
     from distributor.release_source import ReleaseSource
     from distributor.staged_tree import Report
@@ -42,7 +43,7 @@ class InstallRequest:
     """What is wanted. ``destination`` and ``link`` are absolute; ``python`` overrides the search.
 
     ``evidence`` is where the output of failed checks is kept. Without ``atomic``, two renames replace
-    an exchange that the file system cannot do.
+    an exchange that the file system cannot do. ``repair`` unpacks again what is there already.
     """
 
     service: str
@@ -54,6 +55,7 @@ class InstallRequest:
     target: str | None = None
     jobs: int = 2
     atomic: bool = True
+    repair: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,30 +97,37 @@ def install(
             return _finished(
                 request, InstallResult(changed=False, receipt=receipt, destination=request.destination)
             )
-        with exclusive(request.destination):
+        with exclusive(request.destination) as lock:
+
+            def working(step: str, done: int, total: int) -> None:
+                lock.beat()
+                report(step, done, total)
+
             receipt = unchanged(request)  # somebody else may have done it while we waited
             if receipt is None:
-                return _finished(request, _install_locked(request, open_source(), report))
+                return _finished(request, _install_locked(request, open_source(), working))
             return _finished(
                 request, InstallResult(changed=False, receipt=receipt, destination=request.destination)
             )
 
 
 @contextlib.contextmanager
-def exclusive(destination: Path) -> Iterator[None]:
+def exclusive(destination: Path) -> Iterator[HeldLock]:
     """Hold the destination's lock, with the leavings of killed runs swept away."""
     from distributor.file_lock import hold_lock
     from distributor.siblings import lock_path
     from distributor.staging import safe_parent, sweep
 
     safe_parent(destination)
-    with hold_lock(lock_path(destination), what=str(destination), timeout=LOCK_SECONDS):
+    with hold_lock(lock_path(destination), what=str(destination), timeout=LOCK_SECONDS) as lock:
         sweep(destination)
-        yield
+        yield lock
 
 
 def unchanged(request: InstallRequest) -> Receipt | None:
     """Return the receipt if the destination already is what *request* wants, else None."""
+    if request.repair:
+        return None
     receipt = read_receipt(request.destination)
     if receipt is None or (receipt.service, receipt.release) != (request.service, request.release):
         return None
@@ -137,6 +146,7 @@ def unchanged(request: InstallRequest) -> Receipt | None:
 def _install_locked(request: InstallRequest, source: ReleaseSource, report: Report) -> InstallResult:
     from distributor.activation import Place, activate, examine
     from distributor.host_check import check_needs, check_space, choose_pin
+    from distributor.mutable import catch_up
     from distributor.staged_tree import complete, fill
     from distributor.staging import staging_directory
 
@@ -149,7 +159,7 @@ def _install_locked(request: InstallRequest, source: ReleaseSource, report: Repo
     check_needs(artifact, interpreter)
     standing = examine(destination, artifact.mutable_paths)
     receipt = _new_receipt(request, pin, artifact, interpreter, standing)
-    kept = _same_artifact(destination, receipt, standing)
+    kept = _same_artifact(destination, receipt, standing, repair=request.repair)
     if kept is not None:
         return InstallResult(changed=True, receipt=kept, destination=destination)
     _check_exchange(request, standing)
@@ -160,6 +170,8 @@ def _install_locked(request: InstallRequest, source: ReleaseSource, report: Repo
         fill(staged, artifact, source, request.jobs, report)
         receipt, merged = complete(staged, artifact, receipt, live, request.evidence, report)
         replaced = activate(staged, destination, standing, atomic=request.atomic)
+    if replaced is not None:
+        catch_up(replaced, destination, artifact.mutable_paths, merged)
     return _result(destination, receipt, artifact, merged, replaced, changes)
 
 
@@ -222,7 +234,7 @@ def new_switch(action: str, release: str, identity: str) -> Switch:
     return Switch(when=now, who=who, action=action, release=release, identity=identity)
 
 
-def _same_artifact(destination: Path, wanted: Receipt, standing: Standing) -> Receipt | None:
+def _same_artifact(destination: Path, wanted: Receipt, standing: Standing, *, repair: bool) -> Receipt | None:
     """Note the new release where the destination holds its very artifact already, bound as wanted."""
     from manifests.atomic_file import write_atomically
 
@@ -230,8 +242,8 @@ def _same_artifact(destination: Path, wanted: Receipt, standing: Standing) -> Re
     same = ("service", "identity", "python", "destination")
     if present is None or any(getattr(present, name) != getattr(wanted, name) for name in same):
         return None
-    if present.release == wanted.release:
-        return None  # asked for again, since its binding is damaged
+    if present.release == wanted.release or repair:
+        return None  # asked for again, since something of it is damaged
     noted = replace(
         present, release=wanted.release, manifest_sha256=wanted.manifest_sha256, history=wanted.history
     )

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from distributor.file_state import copy_entry, copy_state
 from manifests.artifact import MutablePath
+from manifests.atomic_file import temporary_name
 from manifests.errors import Refused
 from manifests.layout import PRISTINE
 
@@ -45,6 +46,8 @@ class Merged:
     removed: list[str] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    marks: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Each live file as it was when it was read: what has another mark later was written meanwhile."""
 
 
 def keep_pristine(staged: Path, mutable: Sequence[MutablePath]) -> None:
@@ -71,6 +74,28 @@ def merge(live: Path, staged: Path, mutable: Sequence[MutablePath]) -> Merged:
     return merged
 
 
+def catch_up(replaced: Path, destination: Path, mutable: Sequence[MutablePath], merged: Merged) -> None:
+    """Carry over what the host wrote between the merge and the switch; it lies in *replaced* now.
+
+    Raises OSError.
+    """
+    for item in mutable:
+        for path in _entries(replaced, item.path):
+            source, place = replaced / path, destination / path
+            if source.is_dir() and not source.is_symlink():
+                place.mkdir(exist_ok=True)
+            elif (source.is_symlink() or source.is_file()) and merged.marks.get(path) != _mark(source):
+                temporary = place.with_name(temporary_name())
+                copy_entry(source, temporary)
+                temporary.replace(place)
+                merged.kept.append(path)
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    status = path.lstat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def _merge_path(live: Path, staged: Path, item: MutablePath, merged: Merged) -> None:
     directories = []
     for path in _entries(live, item.path):
@@ -79,6 +104,7 @@ def _merge_path(live: Path, staged: Path, item: MutablePath, merged: Merged) -> 
             directories.append(path)
             _make_directory(staged, path, merged)
         elif source.is_symlink() or source.is_file():
+            merged.marks[path] = _mark(source)
             _merge_file(live, staged, path, item.policy, merged)
         else:
             merged.skipped.append(path)  # sockets and pipes are made again by who uses them

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from distributor.activation import previous_trees
 from distributor.install import exclusive, local_changes, new_switch
-from distributor.mutable import Merged, merge
+from distributor.mutable import Merged, catch_up, merge
 from distributor.renaming import exchange, probe_exchange
 from distributor.staged_tree import Report, seal
 from manifests.artifact import Artifact
@@ -59,6 +59,7 @@ def roll_back(
         seal(tree, ready, report)
         exchange(tree, destination)
         sync_directory(destination.parent)
+        catch_up(tree, destination, _manifest(destination).mutable_paths, merged)
     return RollbackResult(
         receipt=ready, before=active, replaced=tree, kept=tuple(merged.kept), aside=tuple(merged.aside)
     )

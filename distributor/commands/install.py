@@ -36,6 +36,7 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes."
 )
+@click.option("--repair", is_flag=True, help="Unpack again what is there already, keeping the host's files.")
 @click.option(
     "--non-atomic",
     is_flag=True,
@@ -54,6 +55,7 @@ def command(
     target: str | None,
     jobs: int,
     *,
+    repair: bool,
     non_atomic: bool,
     as_json: bool,
 ) -> None:
@@ -81,6 +83,7 @@ def command(
         target=target,
         jobs=jobs,
         atomic=not non_atomic,
+        repair=repair,
         evidence=state / "failed-checks",
     )
     console = Console(quiet=as_json)

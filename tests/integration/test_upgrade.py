@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from distributor.mutable import catch_up, keep_pristine, merge
 from manifests.artifact import Checks, MutablePath
 from tests.small_site import SmallSite, litter, purelib, run, venvoy
 
@@ -196,3 +197,34 @@ def test_the_sweep_puts_a_replaced_tree_aside_that_a_kill_left(site: SmallSite, 
     (kept,) = litter(tmp_path)
     assert kept.startswith(".demo.venvoy-old-")
     assert run([str(tmp_path / kept / "bin/python"), "-I", "-c", "import demo"]).returncode == 0
+
+
+def test_repair_unpacks_again_and_keeps_the_hosts_files(site: SmallSite, tmp_path: Path) -> None:
+    dest = tmp_path / "demo"
+    site.install("1.0.0", dest)
+    edit(dest)
+    (purelib(dest) / "demo/main.py").write_text("")
+    (purelib(dest) / "demo/data.txt").unlink()
+    assert venvoy("verify", dest).returncode == 3
+    assert site.install("1.0.0", dest)["changed"] is False
+    assert site.install("1.0.0", dest, "--repair")["changed"] is True
+    assert venvoy("verify", dest).returncode == 0
+    assert content(dest)["clash.conf"] == "host\n"
+    assert content(dest)["secret"] == "never lose me\n"
+
+
+def test_what_the_host_writes_during_the_switch_is_not_lost(tmp_path: Path) -> None:
+    live, staged = tmp_path / "live", tmp_path / "staged"
+    for tree in (live, staged):
+        (tree / "etc/demo").mkdir(parents=True)
+        (tree / "etc/demo/a.conf").write_text("default\n")
+    mutable = (MutablePath(path="etc/demo"),)
+    keep_pristine(live, mutable)
+    keep_pristine(staged, mutable)
+    merged = merge(live, staged, mutable)
+    (live / "etc/demo/a.conf").write_text("written late\n")
+    (live / "etc/demo/new").mkdir()
+    (live / "etc/demo/new/key").write_text("made late\n")
+    catch_up(live, staged, mutable, merged)
+    assert (staged / "etc/demo/a.conf").read_text() == "written late\n"
+    assert (staged / "etc/demo/new/key").read_text() == "made late\n"
