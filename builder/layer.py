@@ -11,17 +11,19 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from builder.bytecode import BytecodeCompiler, pyc_path
 from builder.compression import Compression, FrameWriter
 from builder.elf import ElfFile, read_elf
 from builder.tree import parents_of
-from builder.wheel_tree import WheelTree, installed_tree
 from manifests.artifact import EntryPoint
 from manifests.documents import Sha256, canonical_json, digest_of
 from manifests.layout import index_path
 from manifests.target import Target
+
+if TYPE_CHECKING:
+    from builder.wheel_tree import WheelTree
 
 LAYER_FORMAT = 1
 _MAX_NAME = 255
@@ -84,6 +86,8 @@ def build_layer(request: LayerRequest, sink: IO[bytes]) -> LayerRecord:
     Raises VerificationFailed where the wheel is not what the request says, HostUnsuitable where the
     interpreter cannot compile.
     """
+    from builder.wheel_tree import installed_tree  # what a build of cached layers need not load
+
     with installed_tree(request.wheel, request.wheel_sha256, request.target, request.distribution) as tree:
         elf = tuple(read_elf(path, tree.open(path)) for path in sorted(tree.elf_files))
         if request.interpreter is not None:

@@ -14,19 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.constraint_files import gather_constraints
+from builder.jobs import chosen_jobs, lock_path
 from builder.uv_compile import Compilation, compile_requirements, find_uv, uv_platform
 from manifests.atomic_file import write_atomically
 from manifests.errors import InvalidInput, StoreUnavailable, VenvoyError
 from manifests.lock import locked_versions, parse_lock
-from manifests.naming import lock_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from manifests.release_spec import ReleaseSpec, ServiceSpec
     from manifests.target import Target
-
-_DIRECTORY = "locks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +69,6 @@ class LockResult:
     written: bool
     packages: int
     changes: tuple[Change, ...]
-
-
-def lock_path(spec: ReleaseSpec, service: str, target: Target, directory: Path | None = None) -> Path:
-    """Return where the lock of *service* for *target* lies."""
-    return (directory or spec.path.parent / _DIRECTORY) / lock_file_name(service, str(target))
-
-
-def chosen_jobs(
-    spec: ReleaseSpec, services: Sequence[str] = (), targets: Sequence[Target] = ()
-) -> list[tuple[ServiceSpec, Target]]:
-    """Return the services named (all where none is), each with its targets, or with *targets* instead.
-
-    Raises NotFound for a service that the spec does not have.
-    """
-    chosen = [spec.service(name) for name in dict.fromkeys(services)] or spec.services
-    return [(service, target) for service in chosen for target in dict.fromkeys(targets) or service.targets]
 
 
 def lock_service(service: ServiceSpec, spec: ReleaseSpec, target: Target, options: LockOptions) -> LockResult:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.constraint_files import gather_constraints
-from builder.locking import lock_path
+from builder.jobs import lock_path
 from builder.pipeline import ServiceBuild
 from builder.sdist_build import BuildOptions, SdistBuilder
 from builder.wheel_cache import WheelCache

@@ -113,7 +113,7 @@ def command(
       venvoy build -t cp312-linux_aarch64-glibc2.39
     """
     from builder.compression import Compression
-    from builder.locking import chosen_jobs
+    from builder.jobs import chosen_jobs
     from builder.pipeline import ArtifactBuilder
     from builder.release_build import Preparation, pythons_from
     from builder.wheel_cache import WheelCache

@@ -72,7 +72,8 @@ def command(
       venvoy lock -t cp312-linux_x86_64-glibc2.39
       venvoy lock --upgrade --dry-run
     """
-    from builder.locking import LockOptions, chosen_jobs, lock_release
+    from builder.jobs import chosen_jobs
+    from builder.locking import LockOptions, lock_release
     from manifests.release_spec import read_release_spec
 
     release = read_release_spec(spec)

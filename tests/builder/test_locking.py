@@ -14,12 +14,11 @@ from click.testing import CliRunner
 from builder import constraint_files
 from builder.commands.lock import command
 from builder.constraint_files import gather_constraints
+from builder.jobs import chosen_jobs, lock_path
 from builder.locking import (
     Change,
     LockOptions,
     LockResult,
-    chosen_jobs,
-    lock_path,
     lock_release,
     lock_service,
 )
