@@ -219,6 +219,7 @@ def _new_receipt(
         destination=str(request.destination),
         installed_at=switch.when,
         tool=f"venvoy {__version__}",
+        unpacked_size=artifact.unpacked_size,
         install_id=secrets.token_hex(8),
         replaced=old.install_id if old else None,
         history=(*(old.history if old else ()), switch)[-100:],

@@ -46,6 +46,47 @@ def find_users(tree: Path, names: Sequence[Path] = (), switched_at: float | None
     return Use(pids=tuple(users), complete=complete)
 
 
+def users_by_tree(trees: Sequence[Path]) -> dict[Path, tuple[int, ...]]:
+    """Return the processes that use each of *trees* (real paths), from one look at /proc.
+
+    Counted are mappings, working directories, open files and arguments below a tree. Processes that
+    cannot be looked at are left out.
+    """
+    wanted = {str(tree): tree for tree in trees}
+    found: dict[Path, set[int]] = {}
+    ourselves = _ancestors()
+    for pid in _pids():
+        if pid in ourselves:
+            continue
+        try:
+            for path in _paths_of(pid):
+                for parent in _parents(path):
+                    if parent in wanted:
+                        found.setdefault(wanted[parent], set()).add(pid)
+        except (FileNotFoundError, PermissionError):
+            continue
+    return {tree: tuple(sorted(pids)) for tree, pids in found.items()}
+
+
+def _paths_of(pid: int) -> set[str]:
+    """Return every path that the process shows: links, open files, mappings, words of its command line."""
+    folder = _PROC / str(pid)
+    paths = {_read_link(folder / name) for name in ("cwd", "exe")}
+    paths |= {_read_link(folder / "fd" / name) for name in _names(folder / "fd")}
+    for line in _read(folder / "maps").splitlines():
+        fields = line.split(None, 5)
+        if len(fields) == 6:
+            paths.add(os.fsdecode(fields[5]))
+    paths |= {os.fsdecode(word) for word in _read(folder / "cmdline").split(b"\0")}
+    return {path for path in paths if path.startswith("/")}
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
 def _pids() -> Iterator[int]:
     for name in sorted(os.listdir(_PROC)):  # noqa: PTH208 - names are all that is wanted
         if name.isdigit():

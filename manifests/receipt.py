@@ -33,8 +33,8 @@ class Receipt:
 
     ``indexes`` is the digest of all layer indexes, which in turn bind every file. ``python`` is the
     host's interpreter, ``installed_at`` UTC in ISO 8601. ``install_id`` is unique to this tree, and
-    ``replaced`` names the tree that it was exchanged for. ``history`` is the destination's, oldest
-    first, this switch included.
+    ``replaced`` names the tree that it was exchanged for. ``unpacked_size`` is in bytes. ``history``
+    is the destination's, oldest first, this switch included.
     """
 
     service: str
@@ -51,6 +51,7 @@ class Receipt:
     tool: str
     install_id: str
     replaced: str | None = None
+    unpacked_size: int = 0
     history: tuple[Switch, ...] = ()
 
     def to_json(self) -> bytes:
@@ -77,6 +78,7 @@ class Receipt:
             destination=top.text("destination"),
             installed_at=top.text("installed_at"),
             tool=top.text("tool"),
+            unpacked_size=top.count("unpacked_size") if top.has("unpacked_size") else 0,
             install_id=top.text("install_id"),
             replaced=top.optional_text("replaced"),
             history=tuple(_read_switch(item) for item in top.objects("history", required=False)),

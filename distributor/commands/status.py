@@ -22,5 +22,5 @@ def command(places: tuple[Path, ...], *, as_json: bool) -> None:
     """
     from distributor.status import find_venvs, table
 
-    found = find_venvs(places or (Path("/openstack/venvs"),))
+    found = find_venvs(places or (Path("/openstack/venvs"),), with_users=True)
     report({"venvs": [item.to_value() for item in found]}, lambda: table(found), as_json=as_json)
