@@ -46,9 +46,9 @@ class Fields:
         """Return a string, or None where the key is absent or null."""
         return None if self._value.get(key) is None else self.text(key)
 
-    def count(self, key: str) -> int:
-        """Return an integer >= 0 below 2**53."""
-        value: int = self._get(key, int)
+    def count(self, key: str, default: int | None = None) -> int:
+        """Return an integer >= 0 below 2**53; *default*, where given, if the key is absent."""
+        value: int = self._get(key, int, default, required=default is None)
         if not 0 <= value < 2**53:
             raise InvalidInput(f"{self.where}.{key}: {value} is out of range")
         return value

@@ -78,7 +78,7 @@ class Receipt:
             destination=top.text("destination"),
             installed_at=top.text("installed_at"),
             tool=top.text("tool"),
-            unpacked_size=top.count("unpacked_size") if top.has("unpacked_size") else 0,
+            unpacked_size=top.count("unpacked_size", default=0),
             install_id=top.text("install_id"),
             replaced=top.optional_text("replaced"),
             history=tuple(_read_switch(item) for item in top.objects("history", required=False)),
