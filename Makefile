@@ -1,0 +1,66 @@
+# Everything runs in .venv, which is made by itself; nothing is needed but make and Python 3.10 or newer.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-pyproject
+BENCH_STAMP := $(VENV)/.made-for-bench
+
+# An activated venv or a path of the caller's must not leak in.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: demo test test-all lint format bench clean help
+
+demo: $(STAMP) ## Lock, build, publish, install, move and interrupt keystone, all below var/
+	@$(BIN)/python -m demo.run
+
+# One process: pytest-xdist's have threads, in which the unpacker does not fork and would go untested.
+test: $(STAMP) ## Run the tests but for the slow ones
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(STAMP) ## Run every test
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Format the code, and correct what can be corrected
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(BENCH_STAMP) ## Measure building and installing
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+clean: ## Remove .venv, caches, and what demo and builds made
+	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=$(PYTHON) makes .venv (after 'make clean', another one may);"
+	@echo "  PYTEST_ARGS='-k trust -x' go to pytest, BENCH_ARGS=--quick to the benchmarks."
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "make: '$(PYTHON)' is not Python 3.10 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "make: '$(PYTHON)' cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@# Dependency groups need pip 25.1. Where pip cannot be upgraded, uv installs the group.
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" || \
+	    echo "make: pip was not upgraded, going on with the one there is" >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,sign]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group dev || \
+	    $(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group bench
+	@touch $@

@@ -1,0 +1,1 @@
+"""Venvoy beside its peers, measured in one run: ``python -m benchmarks``."""
