@@ -24,6 +24,7 @@ _COMMANDS = {
     "init": ("distributor.commands.init", "sign", "Set up a store and the keys that sign for it."),
     "publish": ("distributor.commands.publish", "sign", "Bring built artifacts into a store and sign them."),
     "pin": ("distributor.commands.pin", "sign", "Sign what a release means."),
+    "renew": ("distributor.commands.renew", "sign", "Sign the store's present state for another term."),
     "releases": ("distributor.commands.releases", "", "List the releases of a store."),
     "install": ("distributor.commands.install", "", "Install a service of a release on this host."),
     "status": ("distributor.commands.status", "", "Show what is installed."),

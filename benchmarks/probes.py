@@ -40,8 +40,8 @@ def layers(spec: str, wheels: str, cache: str, jobs: str) -> None:
     """Build the layers of all distinct wheels of *spec* into the empty *cache*; nothing else."""
     from builder.compression import Compression
     from builder.executor import build_layers
-    from builder.layer import LayerRequest
     from builder.jobs import chosen_jobs
+    from builder.layer import LayerRequest
     from builder.release_build import Preparation
     from builder.wheel_cache import WheelCache
     from manifests.release_spec import read_release_spec

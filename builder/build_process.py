@@ -67,6 +67,8 @@ def build_environment(folder: Path, *, offline: bool) -> dict[str, str]:
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
         "SOURCE_DATE_EPOCH": str(EPOCH),
+        # pbr and setuptools_scm ask git; a repository that happens to hold our cache is none of theirs.
+        "GIT_CEILING_DIRECTORIES": f"{folder}:{folder.resolve()}",
         "CFLAGS": flags,
         "CXXFLAGS": flags,
         "RUSTFLAGS": f"--remap-path-prefix={folder}=.",

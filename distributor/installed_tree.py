@@ -105,7 +105,7 @@ def expected_files(venv: Path, receipt: Receipt) -> dict[str, Expected]:
     if not folder.is_dir():
         raise NotFound(f"{venv} has no {INDEX_DIRECTORY}: it was not installed by Venvoy, or not wholly")
     if digest_of_indexes(venv) != receipt.indexes:
-        raise VerificationFailed(f"{folder}: the indexes are not those of the install; install again")
+        raise VerificationFailed(f"{folder}: the indexes are not those of the install; install with --repair")
     expected: dict[str, Expected] = {}
     for path in _in_layer_order(venv, folder):
         data = path.read_bytes()
@@ -122,7 +122,9 @@ def _in_layer_order(venv: Path, folder: Path) -> list[Path]:
     try:
         artifact = Artifact.from_json((venv / MANIFEST).read_bytes())
     except (OSError, InvalidInput) as error:
-        raise VerificationFailed(f"{venv / MANIFEST} cannot be read: {error}; install again") from error
+        raise VerificationFailed(
+            f"{venv / MANIFEST} cannot be read: {error}; install with --repair"
+        ) from error
     names = [f"{layer.distribution}.json" for layer in artifact.layers if layer.members]
     return [folder / name for name in names]
 

@@ -101,7 +101,7 @@ def _read_private(path: Path) -> bytes:
             return stream.read(_MAX_KEY_BYTES)
     except FileNotFoundError:
         raise NotFound(
-            f"no key {path}: name the right directory with --keys; 'venvoy init' makes keys"
+            f"no key {path}: name the right directory with --keys, or run this where that key is kept"
         ) from None
     except OSError as error:
         raise StoreUnavailable(f"cannot read the key {path}: {error.strerror}") from error

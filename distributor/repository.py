@@ -46,6 +46,7 @@ __all__ = [
 
 PUBLISH_ROLES = ("artifacts", "snapshot", "timestamp")
 PIN_ROLES = ("releases", "snapshot", "timestamp")
+RENEW_ROLES = ("snapshot", "timestamp")
 _Kind = TypeVar("_Kind", Root, Snapshot, Targets, Timestamp)
 _ATTEMPTS = 50
 _FREE_VERSIONS = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TextIO
@@ -17,6 +18,7 @@ class Console:
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._moving = self._stream.isatty()
+        self._columns = os.get_terminal_size(self._stream.fileno()).columns or 80 if self._moving else 80
         self._drawn = 0
         self._next = 0.0
 
@@ -32,11 +34,8 @@ class Console:
             return
         self._next = time.monotonic() + _REDRAW_SECONDS
         filled = _WIDTH * done // total if total else 0
-        text = (
-            f"{what:<14} [{'#' * filled}{'.' * (_WIDTH - filled)}] {100 * done // max(total, 1):3d}% {note}"[
-                :110
-            ]
-        )
+        bar = "#" * filled + "." * (_WIDTH - filled)
+        text = f"{what:<14} [{bar}] {100 * done // max(total, 1):3d}% {note}"[: self._columns - 1]
         self._stream.write("\r" + text.ljust(self._drawn))
         self._stream.flush()
         self._drawn = len(text)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 _PRODUCTION = """\
 Hosts trust this store by that file: copy it to /etc/venvoy/root.json there, by role or image.
-A production site does three things differently:
-  - the root key stays offline, and is used only to change the other keys;
-  - root and releases need two of three people's keys, not one;
-  - each role's key lies on its own machine: builders hold artifacts, managers hold releases."""
+A production site does this differently:
+  - the keys of root and targets go offline now: nothing that runs every day needs them;
+  - each other key lies where its work is done: artifacts with builders, releases with managers,
+    snapshot and timestamp with both (see docs/operations.md)."""
 
 
 @click.command(name="init")

@@ -72,5 +72,5 @@ def _text(venv: Path, result: Differences) -> str:
     if result.clean:
         lines.append(f"{venv}: every file is as signed")
     else:
-        lines.append(f"{venv} is not what was installed: look at these files, then install it again")
+        lines.append(f"{venv} is not what was installed: 'venvoy install' with --repair mends it")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder import bytecode
 from builder.bytecode import FILES_PER_REQUEST, BytecodeCompiler, pyc_path
 from builder.layer import LAYER_FORMAT
 from manifests.errors import HostUnsuitable
@@ -78,38 +79,37 @@ def test_the_place_in_a_batch_may_matter_but_its_split_is_fixed() -> None:
     assert LAYER_FORMAT >= 1
 
 
-# What the server would do if it did not fork: compile in a process that has compiled other things.
-_WITHOUT_FORK = """
-import marshal, sys
-source, before = sys.argv[1:]
-if before:
-    kept = compile(before, "before.py", "exec")
-code = compile(source, "source.py", "exec")
-sys.stdout.buffer.write(marshal.dumps(code))
-"""
+# A codec that this source makes the interpreter import, and a name that then lives in the process.
+IMPORTS_A_CODEC = "# coding: cp037\nx = 1\n".encode("ascii").replace(b"x = 1", b"")
+USES_ITS_NAME = b"decoding_table = 1\n"
 
 
-def test_without_forks_the_bytes_would_depend_on_what_came_before() -> None:
-    """The negative control of the test above: why each request is compiled in a fork of its own.
+@pytest.mark.parametrize("python", PYTHONS)
+def test_each_request_is_compiled_in_a_fresh_process(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its negative control: why the server forks.
 
-    marshal marks an object that somebody else refers to as well. A name that other code still holds
-    is marked, the same name in a fresh process is not. Since 3.11 interned names are marked always;
-    that it is so is nobody's promise.
+    marshal marks an object that somebody else refers to as well, such as a name in a module that an
+    earlier source made the interpreter import. Since 3.11 names are marked always; that this is so
+    nobody promises.
     """
-    python = executable("cp310")
 
-    def dump(source: str, before: str) -> bytes:
-        command = [python, "-S", "-s", "-c", _WITHOUT_FORK, source, before]
-        return subprocess.run(command, check=True, capture_output=True, env={"PYTHONHASHSEED": "0"}).stdout
+    def after_another() -> tuple[bytes, bytes]:
+        server = BytecodeCompiler(executable(python))
+        (fresh,) = server.compile([("m.py", USES_ITS_NAME)])
+        list(server.compile([("codec.py", IMPORTS_A_CODEC)]))
+        (after,) = server.compile([("m.py", USES_ITS_NAME)])
+        server.close()
+        return fresh, after
 
-    source = "a_rather_special_name = 1\n"
-    fresh, after = dump(source, ""), dump(source, "a_rather_special_name = 2\n")
-    assert fresh != after
-    with_fork = BytecodeCompiler(python)
-    alone = list(with_fork.compile([("source.py", source.encode())]))
-    list(with_fork.compile([("before.py", b"a_rather_special_name = 2\n")]))
-    assert list(with_fork.compile([("source.py", source.encode())])) == alone
-    with_fork.close()
+    fresh, after = after_another()
+    assert fresh == after
+    text = bytecode._server_source()
+    assert text.count("child = posix.fork()") == 1
+    without = text.replace("child = posix.fork()", "answer(files)\n        continue")
+    monkeypatch.setattr(bytecode, "_server_source", lambda: without)
+    unforked, unforked_after = after_another()
+    assert unforked == fresh
+    assert (unforked != unforked_after) == (python == "cp310")
 
 
 def test_sets_of_constants_do_not_follow_the_memory_layout() -> None:
@@ -214,7 +214,19 @@ def test_an_interpreter_that_cannot_run_is_one_clear_error(tmp_path: Path) -> No
 def test_nothing_of_the_callers_folder_or_environment_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("marshal", "gc", "posix", "_imp", "sitecustomize", "usercustomize", "encodings", "site"):
+    for name in (
+        "marshal",
+        "gc",
+        "posix",
+        "_imp",
+        "sitecustomize",
+        "usercustomize",
+        "encodings",
+        "site",
+        "bz2",
+        "zlib",
+        "codecs",
+    ):
         (tmp_path / f"{name}.py").write_text(
             f"open({str(tmp_path / 'imported')!r}, 'w')\nraise SystemExit(9)\n"
         )
@@ -224,6 +236,8 @@ def test_nothing_of_the_callers_folder_or_environment_is_imported(
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     monkeypatch.setenv("PYTHONHASHSEED", "77")
     found = compiled("cp311", SOURCES)
+    # A codec that imports more of the standard library, which the source may ask for
+    compiled("cp311", [("m.py", b"# coding: bz2\nx = 1\n"), ("n.py", b"# coding: zlib\nx = 1\n")])
     assert not (tmp_path / "imported").exists()
     monkeypatch.undo()
     assert compiled("cp311", SOURCES) == found

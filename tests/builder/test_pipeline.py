@@ -203,6 +203,9 @@ def test_the_identity_follows_every_input_and_nothing_else(tmp_path: Path) -> No
         "barrier": identity_of(tmp_path, *wheels, rollback_barrier="the database was contracted"),
     }
     assert len({base, *changed.values()}) == len(changed) + 1
+    renamed = wheels[0].with_name("one-1.0-py3-none-manylinux_2_34_x86_64.whl")  # promises a newer libc
+    renamed.write_bytes(wheels[0].read_bytes())
+    assert identity_of(tmp_path, renamed, *wheels[1:]) != base
     moved = [make_wheel(tmp_path / "moved", path.name.split("-")[0], "1.0") for path in wheels]
     for old, new in zip(wheels, moved, strict=True):
         new.write_bytes(old.read_bytes())

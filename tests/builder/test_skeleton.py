@@ -256,16 +256,18 @@ def test_binding_by_hand(skeleton: bytes, tmp_path: Path) -> None:
     assert str(tmp_path / "venv") in text
 
 
-def test_binding_through_a_link_and_to_a_venvs_python(skeleton: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("python", ["cp310", "cp311"])
+def test_binding_through_a_link_and_to_a_venvs_python(python: str, tmp_path: Path) -> None:
     """A venv's python stands for its base: binding to one must not make a chain, still less a loop."""
-    first = unpacked(skeleton, tmp_path / "first")
-    assert bind(first, executable()).returncode == 0
-    second = unpacked(skeleton, tmp_path / "second")
+    base, data = executable(python), skeleton_bytes(target_of(python))
+    first = unpacked(data, tmp_path / "first")
+    assert bind(first, base).returncode == 0
+    second = unpacked(data, tmp_path / "second")
     (tmp_path / "link").symlink_to(second)
-    assert bind(tmp_path / "link", first / "bin/python3.11").returncode == 0
-    assert (second / "bin/python").readlink() == executable()
+    assert bind(tmp_path / "link", first / "bin" / target_of(python).python_name).returncode == 0
+    assert (second / "bin/python").readlink() == base
     assert bind(first, PATH=f"{first}/bin:{os.environ['PATH']}").returncode == 0
-    assert (first / "bin/python").readlink() == executable()
+    assert (first / "bin/python").readlink() == base
 
 
 def test_binding_finds_python_on_path(skeleton: bytes, tmp_path: Path) -> None:

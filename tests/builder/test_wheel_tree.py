@@ -235,6 +235,12 @@ def test_a_script_without_the_mode_bit_becomes_executable(tmp_path: Path) -> Non
     assert stat.S_IMODE((root / "bin/tool").stat().st_mode) == 0o755
 
 
+def test_mode_bits_without_a_file_type_mean_nothing(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "demo", "1.0", raw_members=[(zip_info("tool.sh", 0o755), b"#!/bin/sh\n")])
+    root = unpack(tmp_path / "v", layer_of(request_for(wheel))[1])
+    assert stat.S_IMODE((root / SITE / "tool.sh").stat().st_mode) == 0o644
+
+
 def test_other_installers_marks_and_caches_are_left_out(tmp_path: Path) -> None:
     info = "demo-1.0.dist-info"
     files = {

@@ -8,6 +8,7 @@ shows something that changed since its last sync, or where an exit 0 leaves some
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ from tests.faults.tracing import (
     WRITES,
     Call,
 )
+
+_PRIVATE = re.compile(r"\.venvoy-(old-)?[0-9a-f]{16}(/|$)")
+"""Trees in the making and replaced ones: nothing is shown by a name inside of them, nor by theirs."""
 
 
 @dataclass
@@ -85,7 +89,8 @@ class Disk:
             self._node(path).dirty = True
 
     def _rename(self, call: Call, source: str, destination: str) -> None:
-        self._published(call, source)
+        if not _PRIVATE.search(destination):
+            self._published(call, source)
         exchanged = any("RENAME_EXCHANGE" in argument for argument in call.arguments)
         back = self._take(destination)
         self._put(destination, self._take(source))
@@ -107,15 +112,17 @@ class Disk:
         what = call.signature
         if node.target is not None:
             # A link shows what it leads to.
-            self._must_be_on_disk(node.target, f"{what} shows {node.target}, which")
+            self._must_be_on_disk(node.target, f"{what} shows {node.target}", seen_from=call.paths[-1])
             return
         for found, below in self._tree(path):
             self._note_unsynced(found, below, what)
 
-    def _must_be_on_disk(self, path: str, what: str) -> None:
+    def _must_be_on_disk(self, path: str, what: str, *, seen_from: str = "/") -> None:
         for found, node in list(self._tree(path)):
             self._note_unsynced(found, node, what)
-        while path != "/":
+        # Where the folder that holds both is lost, so is the link: nothing is seen then.
+        both = posixpath.commonpath([path, seen_from])
+        while path != both:
             folder, name = posixpath.split(path)
             if folder in self._nodes and name in self._nodes[folder].names:
                 self.violations.append(f"{what}: the name {path} is not on disk")
