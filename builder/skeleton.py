@@ -58,7 +58,7 @@ def skeleton_key(target: Target, compression: Compression) -> Sha256:
 def build_skeleton(target: Target, compression: Compression, sink: IO[bytes]) -> LayerRecord:
     """Write the skeleton layer to *sink* and return its facts."""
     with closing(Tree()) as tree:
-        for name, text in _activation_scripts().items():
+        for name, text in _activation_scripts(target).items():
             if name == "activate":
                 tree.add(
                     "bin/activate",
@@ -104,11 +104,11 @@ def _replace(text: str, expression: str, placeholder: str) -> bytes:
     return text.replace(placeholder, expression).encode("utf-8")
 
 
-def _activation_scripts() -> dict[str, str]:
+def _activation_scripts(target: Target) -> dict[str, str]:
     """Let virtualenv fill its templates for a placeholder path; return them by file name.
 
     The templates are instantiated, not read back from a created venv, so that neither the place of
-    a temporary folder nor the building machine's Tcl can leave a trace.
+    a temporary folder nor the building machine's Tcl and Python can leave a trace.
     """
     from virtualenv import session_via_cli
     from virtualenv.activation.via_template import ViaTemplateActivator
@@ -126,9 +126,13 @@ def _activation_scripts() -> dict[str, str]:
             if not own or not isinstance(activator, ViaTemplateActivator):
                 continue
             values = activator.replacements(session.creator, session.creator.bin_dir)
-            values.update(
-                {"__VIRTUAL_ENV__": PREFIX_PLACEHOLDER, "__TCL_LIBRARY__": "", "__TK_LIBRARY__": ""}
-            )
+            ours = {
+                "__VIRTUAL_ENV__": PREFIX_PLACEHOLDER,
+                "__LIB_FOLDERS__": f"../{target.site_packages}",
+                "__TCL_LIBRARY__": "",
+                "__TK_LIBRARY__": "",
+            }
+            values.update({name: value for name, value in ours.items() if name in values})
             for template in activator.templates():
                 text = activator.instantiate_template(values, template, session.creator)
                 scripts[activator.as_name(template)] = text

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -107,6 +108,22 @@ def test_it_does_not_depend_on_the_machine(skeleton: bytes, tmp_path: Path) -> N
     )
     assert done.stdout == skeleton
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("python", ["cp310", "cp311", "cp312", "cp313t"])
+def test_it_is_for_the_targets_python_whatever_python_builds_it(python: str, tmp_path: Path) -> None:
+    target = target_of(python)
+    venv = unpacked(skeleton_bytes(target), tmp_path / "v")
+    names = set()
+    for path in venv.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            names |= set(re.findall(r"python3\.\d+t?", path.read_text(encoding="utf-8")))
+    assert names == {target.python_name}
+    done = subprocess.run([sys.executable, "-c", ACTIVATE_THIS, venv / "bin/activate_this.py"], check=True, capture_output=True, text=True)  # fmt: skip # noqa: E501
+    assert done.stdout.split() == [str(venv), f"{venv}/{target.site_packages}"]
+
+
+ACTIVATE_THIS = "import runpy, sys; runpy.run_path(sys.argv[1]); print(sys.prefix, sys.path[0])"
 
 
 def test_the_record_and_the_key(skeleton: bytes) -> None:

@@ -13,6 +13,8 @@ import pytest
 from tests.faults.preloaded import Preloaded
 from tests.faults.scenarios import SCENARIOS, Kit, World
 from tests.faults.sweep import Bench
+from tests.small_site import HOST, SmallSite
+from tests.wheel_factory import make_wheel
 
 _FIGURES = pytest.StashKey[list[str]]()
 _ROOM = 256 * 1024 * 1024
@@ -59,6 +61,47 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
 @pytest.fixture(scope="session")
 def kit(tmp_path_factory: pytest.TempPathFactory, runner: Preloaded) -> Kit:
     return Kit(tmp_path_factory.mktemp("kit"), runner)
+
+
+class BigSite:
+    """A store with an artifact of some 2,000 files in five layers, and four small services."""
+
+    services = ("alpha", "beta", "gamma", "delta")
+
+    def __init__(self, directory: Path) -> None:
+        self._site = SmallSite(directory)
+        wheels = [
+            make_wheel(
+                directory / "more",
+                f"part{part}",
+                "1.0.0",
+                {f"part{part}/module_{number}.py": b"VALUE = %d\n" % number * 40 for number in range(250)},
+            )
+            for part in range(4)
+        ]
+        self._site.release("1.0.0", "big", more_wheels=wheels)
+        for number, name in enumerate(self.services):
+            self._site.release(f"2.0.{number}", name)
+
+    def install(self, dest: Path, state: Path, *options: str) -> list[str]:
+        """Return the arguments that install the big artifact."""
+        return self._arguments("big", "1.0.0", dest, state, *options)
+
+    def install_service(self, name: str, dest: Path, state: Path) -> list[str]:
+        """Return the arguments that install a small service."""
+        return self._arguments(name, f"2.0.{self.services.index(name)}", dest, state, "--json")
+
+    def _arguments(self, service: str, release: str, dest: Path, state: Path, *options: str) -> list[str]:
+        return [
+            *("install", service, "--release", release, "--dest", str(dest), "--state", str(state)),
+            *("--store", str(self._site.store), "--root", str(self._site.root)),
+            *("--python", str(HOST.executable), *options),
+        ]
+
+
+@pytest.fixture(scope="session")
+def big(tmp_path_factory: pytest.TempPathFactory) -> BigSite:
+    return BigSite(tmp_path_factory.mktemp("big"))
 
 
 @pytest.fixture

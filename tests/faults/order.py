@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from manifests.atomic_file import TEMPORARY_PREFIX
 from tests.faults.tracing import (
     ATTRIBUTES,
     FOLDERS,
@@ -115,11 +116,13 @@ class Disk:
             self._must_be_on_disk(node.target, f"{what} shows {node.target}", seen_from=call.paths[-1])
             return
         for found, below in self._tree(path):
-            self._note_unsynced(found, below, what)
+            if not _is_leftover(found) or found == path:
+                self._note_unsynced(found, below, what)
 
     def _must_be_on_disk(self, path: str, what: str, *, seen_from: str = "/") -> None:
         for found, node in list(self._tree(path)):
-            self._note_unsynced(found, node, what)
+            if not _is_leftover(found):
+                self._note_unsynced(found, node, what)
         # Where the folder that holds both is lost, so is the link: nothing is seen then.
         both = posixpath.commonpath([path, seen_from])
         while path != both:
@@ -132,7 +135,7 @@ class Disk:
         if node.dirty and not _is_lock(path):
             self.violations.append(f"{what}: {path} changed after its last sync")
         for name in sorted(node.names):
-            if not _is_lock(name):
+            if not _is_lock(name) and not _is_leftover(name):
                 self.violations.append(f"{what}: the name {path}/{name} is not on disk")
 
     def _node(self, path: str) -> _Node:
@@ -160,6 +163,10 @@ class Disk:
             self._nodes[path + name] = node
         folder, name = posixpath.split(path)
         self._node(folder).names.add(name)
+
+
+def _is_leftover(path: str) -> bool:
+    return posixpath.basename(path).startswith(TEMPORARY_PREFIX)  # of a killed writer: nobody reads it
 
 
 def _is_lock(name: str) -> bool:

@@ -281,7 +281,7 @@ def _child(request: Mapping[str, Any], arrived: int, gate: int, inherited: Seque
         importlib.import_module("venvoy").main(request["start"])
     except SystemExit as end:
         code = end.code
-    except BaseException:  # the interpreter would print it and exit with 1
+    except BaseException:  # noqa: BLE001 - the interpreter would print it and exit with 1
         traceback.print_exc()
     finally:
         sys.stdout.flush()

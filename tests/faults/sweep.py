@@ -6,7 +6,6 @@ import errno
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.faults.preloaded import Done, Runner
 from tests.faults.scenarios import Broken, Scenario, World, check_active
@@ -33,7 +32,9 @@ class Bench:
     *runner* runs the command; *reader* looks at what it did (another one where *runner* is sabotaged).
     """
 
-    def __init__(self, scenario: Scenario, world: World, runner: Runner, reader: Runner | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, world: World, runner: Runner, reader: Runner | None = None
+    ) -> None:
         self.scenario = scenario
         self.world = world
         self.reader = reader or runner

@@ -32,7 +32,7 @@ def _bench(disk: PowerDisk, kit: Kit, runner: Preloaded, name: str) -> Bench:
     return Bench(SCENARIOS[name], World(root=disk.mount / "world", kit=kit), runner)
 
 
-class _Cutter:
+class Cutter:
     """Kills at a call, cuts the power, and looks; then finishes, cuts again, and looks again."""
 
     def __init__(self, disk: PowerDisk) -> None:
@@ -57,7 +57,7 @@ class _Cutter:
 
 
 def _sweep(bench: Bench, disk: PowerDisk, calls: list[Call], figure: Figure) -> None:
-    cutter = _Cutter(disk)
+    cutter = Cutter(disk)
     failures = sweep(bench, calls, cutter.cut_then_finish)
     # A rerun after an early kill is a run like any other; the last points are the interesting ones.
     last = bench.points[-_BACK:]

@@ -27,9 +27,7 @@ ATTRIBUTES = frozenset(
 OPENS = frozenset({"open", "openat", "openat2", "creat"})
 LOCKS = frozenset({"flock"})
 _BY_DESCRIPTOR = (SYNCS | WRITES | LOCKS | {"fchmod", "fchown", "fsetxattr", "fremovexattr"}) - {"truncate"}
-CHANGING = (
-    SYNCS | WRITES | RENAMES | LINKS | SYMLINKS | REMOVALS | FOLDERS | ATTRIBUTES | OPENS | LOCKS
-)
+CHANGING = SYNCS | WRITES | RENAMES | LINKS | SYMLINKS | REMOVALS | FOLDERS | ATTRIBUTES | OPENS | LOCKS
 
 _OPENS_TO_CHANGE = re.compile(r"O_(CREAT|TRUNC|WRONLY|RDWR|TMPFILE)")
 _LINE = re.compile(r"(?:(\d+) +)?(\w+)\((.*?)(?:\) += (.*))?$")
@@ -63,7 +61,9 @@ class Call:
     def paths(self) -> tuple[str, ...]:
         """The absolute paths that it touches: names that are given, or the file behind a descriptor."""
         if self.name in _BY_DESCRIPTOR:
-            behind = [argument[argument.index("<") + 1 : -1] for argument in self.arguments if "<" in argument]
+            behind = [
+                argument[argument.index("<") + 1 : -1] for argument in self.arguments if "<" in argument
+            ]
             return tuple(behind[-1:] if self.name == "copy_file_range" else behind[:1])
         names = self._names()
         if self.name in SYMLINKS:

@@ -1,0 +1,88 @@
+"""Another user of the host races the installer for names and bytes: denial at most, never a foreign byte."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Figure
+from tests.faults.helpers import Helper
+from tests.faults.preloaded import Preloaded
+from tests.faults.scenarios import Kit
+from tests.small_site import HOST
+
+_NOBODY = 65534
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder that other users can enter, which those of pytest are not."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the racing process becomes another user")
+    folder = Path(tempfile.mkdtemp(prefix="venvoy-faults-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("attempts", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_racing_user_changes_no_byte(
+    kit: Kit, runner: Preloaded, open_folder: Path, figure: Figure, attempts: int
+) -> None:
+    parent, store, own = (open_folder / name for name in ("venvs", "store", "own"))
+    shutil.copytree(kit.site.store, store)
+    for folder, mode in ((parent, 0o1777), (own, 0o700)):
+        folder.mkdir()
+        folder.chmod(mode)
+    os.chown(own, _NOBODY, _NOBODY)
+    before = _content(store)
+    good = bad = made = 0
+    with Helper("attacking", parent, store, own) as racer:
+        while made < attempts or good < 3:
+            dest = parent / f"demo-{good + bad}"
+            done = runner.run(
+                [
+                    *("install", "demo", "--release", "1.0.0", "--dest", str(dest), "--jobs", "1"),
+                    *("--python", str(HOST.executable), "--store", str(store)),
+                    *("--root", str(kit.site.root), "--state", str(open_folder / "state")),
+                ]
+            )
+            if done.returncode == 0:
+                good += 1
+                _check(runner, dest)
+                shutil.rmtree(dest)
+            else:
+                bad += 1
+                assert "Traceback" not in done.stderr
+                assert bad < 50 + 20 * good, done.stderr
+            made = racer.counted()["attempts"]
+        counts = racer.stop()
+    assert _content(store) == before
+    denied = counts.get("EACCES", 0) + counts.get("EPERM", 0)
+    figure(
+        f"{counts['attempts']} attempts ({counts['done']} names planted, {denied} denied), "
+        f"{good} installs done, {bad} refused or failed, 0 foreign bytes"
+    )
+    assert denied
+    # What is left of killed or refused runs is swept by the next one.
+    left = [name for name in os.listdir(parent) if not name.endswith("-lock")]
+    assert not [name for name in left if (parent / name).lstat().st_uid == 0], left
+
+
+def _check(runner: Preloaded, dest: Path) -> None:
+    assert not dest.is_symlink()
+    assert runner.run(["verify", str(dest)]).returncode == 0
+    for path in (dest, *dest.rglob("*")):
+        assert path.lstat().st_uid == 0, path
+        assert path.is_symlink() or path.is_dir() or b"evil" not in path.read_bytes(), path
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,80 @@
+"""SIGKILL at random instants of a bigger install with two workers: they die too, and a rerun repairs."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from manifests.receipt import read_receipt
+from tests.faults.conftest import BigSite, Figure
+from tests.faults.preloaded import Preloaded
+
+GATE, ALL = 12, 200
+_LONGEST_DEATH = 2.0
+
+
+@pytest.mark.parametrize("count", [GATE, pytest.param(ALL, marks=pytest.mark.slow)])
+def test_kill_at_random_instants(
+    big: BigSite, runner: Preloaded, quick: Path, figure: Figure, count: int
+) -> None:
+    chance = random.Random(count)
+    dest, reference = quick / "host" / "big", quick / "reference"
+    arguments = big.install(dest, quick / "state", "--jobs", "2")
+    whole = runner.run(arguments)
+    assert whole.returncode == 0, whole.stderr
+    files = sorted(str(path.relative_to(dest)) for path in dest.rglob("*"))
+    dest.rename(reference)
+    deaths, killed, met = [], 0, 0
+    for _ in range(count):
+        shutil.rmtree(dest.parent)
+        running = runner.start(arguments)
+        running.go()
+        time.sleep(chance.uniform(0, whole.seconds * 1.1))
+        workers = _children(running.pid)
+        os.kill(running.pid, signal.SIGKILL)
+        started = time.monotonic()
+        again = runner.start(arguments)  # at once: it may not meet a writer that still lives
+        again.go()
+        deaths.append(_gone(workers, started))
+        met += bool(workers)
+        killed += running.wait().returncode == -signal.SIGKILL
+        done = again.wait()
+        assert done.returncode == 0, done.stderr
+        assert runner.run(["verify", str(dest)]).returncode == 0
+        assert read_receipt(dest) is not None
+        assert sorted(str(path.relative_to(dest)) for path in dest.rglob("*")) == files
+        assert sorted(os.listdir(dest.parent)) == [".big.venvoy-lock", "big"]
+    assert killed >= count * 0.7
+    figure(
+        f"{killed} of {count} killed in a run of {whole.seconds:.2f} s ({len(files)} files), "
+        f"{met} with workers, which lived on for {max(deaths) * 1000:.0f} ms at most"
+    )
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _gone(workers: list[int], started: float) -> float:
+    """Wait until all are dead; return how long after *started* that was."""
+    while any(map(_lives, workers)):
+        assert time.monotonic() - started < _LONGEST_DEATH, "a worker outlived its parent"
+        time.sleep(0.001)
+    return time.monotonic() - started
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
