@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import mmap
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,10 @@ from builder.compression import Compression
 from builder.layer import LayerRecord
 from builder.tar_format import END_OF_ARCHIVE
 from manifests.artifact import Layer
+from manifests.atomic_file import write_all
 from manifests.documents import Sha256, sha256_bytes
 from manifests.errors import VerificationFailed
 from manifests.layout import END
-
-_CHUNK = 4 * 1024 * 1024
 
 
 class DamagedLayer(VerificationFailed):
@@ -59,18 +58,16 @@ def assemble(parts: Sequence[Part], compression: Compression, destination: Path)
     temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(8)}.tmp")
     destination.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with temporary.open("xb", buffering=0) as sink, ThreadPoolExecutor(1) as beside:
-            whole = hashlib.sha256()
+        with temporary.open("xb", buffering=0) as sink, _Copier(sink.fileno()) as copier:
             for part in parts:
-                _copy(part, sink.fileno(), whole, beside)
-            whole.update(end)
-            sink.write(end)
+                copier.layer(part)
+            whole = copier.finish(end)
         temporary.chmod(0o644)
         temporary.replace(destination)
     finally:
         temporary.unlink(missing_ok=True)
     length = sum(layer.length for layer in layers)
-    return Assembled(layers=layers, length=length, sha256=Sha256(whole.hexdigest()))
+    return Assembled(layers=layers, length=length, sha256=whole)
 
 
 def end_of_archive(compression: Compression) -> bytes:
@@ -116,21 +113,51 @@ def table_of_contents(parts: Sequence[Part], end: bytes) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _copy(part: Part, sink: int, whole: hashlib._Hash, beside: ThreadPoolExecutor) -> None:
-    """Copy one layer; the whole tarball's digest grows in a second thread meanwhile."""
-    damaged = DamagedLayer(part.record.key, f"{part.record.distribution} {part.record.version}".rstrip())
-    own = hashlib.sha256()
-    try:
-        source = part.blob.open("rb", buffering=0)
-    except OSError:  # another builder found it damaged and is at work on it
-        raise damaged from None
-    with source:
-        while chunk := source.read(_CHUNK):
-            pending = beside.submit(whole.update, chunk)
-            own.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(sink, view) :]
-            pending.result()
-    if own.hexdigest() != part.record.sha256:
-        raise damaged
+class _Copier:
+    """Copies layers to one file while two threads hash: each layer for itself, and the whole.
+
+    Nothing is held back: what a layer's digest says is known when all is copied, before the tarball
+    gets its name.
+    """
+
+    def __init__(self, sink: int) -> None:
+        self._sink = sink
+        self._whole = hashlib.sha256()
+        self._for_whole = ThreadPoolExecutor(1)
+        self._for_layers = ThreadPoolExecutor(1)
+        self._digests: list[tuple[Part, Future[str]]] = []
+
+    def __enter__(self) -> _Copier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._for_whole.shutdown(cancel_futures=True)
+        self._for_layers.shutdown(cancel_futures=True)
+
+    def layer(self, part: Part) -> None:
+        """Append one layer. Raises DamagedLayer where it cannot be read, OSError from the sink."""
+        try:
+            with part.blob.open("rb", buffering=0) as source:
+                image = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):  # another builder found it damaged and is at work on it
+            raise _damaged(part) from None
+        self._for_whole.submit(self._whole.update, image)
+        self._digests.append((part, self._for_layers.submit(_digest, image)))
+        write_all(self._sink, image)
+
+    def finish(self, end: bytes) -> Sha256:
+        """Append the archive's end and return the whole's digest. Raises DamagedLayer."""
+        write_all(self._sink, end)
+        for part, digest in self._digests:
+            if digest.result() != part.record.sha256:
+                raise _damaged(part)
+        self._for_whole.submit(self._whole.update, end).result()
+        return Sha256(self._whole.hexdigest())
+
+
+def _digest(image: mmap.mmap) -> str:
+    return hashlib.sha256(image).hexdigest()
+
+
+def _damaged(part: Part) -> DamagedLayer:
+    return DamagedLayer(part.record.key, f"{part.record.distribution} {part.record.version}".rstrip())

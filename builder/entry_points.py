@@ -16,10 +16,17 @@ def split_entry_points(
     A wheel may well name a module that only another extra or a test package brings; its launcher is
     installed as pip would, but it must not fail every install.
     """
+    modules = {
+        path[len(site_packages) + 1 :].split(".", 1)[0]
+        for layer in layers
+        for path in layer.files
+        if path.endswith((".py", ".so")) and path.startswith(site_packages)
+    }
     good, notes = [], []
     for layer in layers:
         for point in layer.entry_points:
-            if any(_has_module(other, site_packages, point.module) for other in (layer, *layers)):
+            place = point.module.replace(".", "/")
+            if place in modules or f"{place}/__init__" in modules:
                 good.append(point)
             else:
                 notes.append(
@@ -27,10 +34,3 @@ def split_entry_points(
                     "which no locked wheel holds"
                 )
     return tuple(sorted(good, key=lambda point: point.name)), tuple(notes)
-
-
-def _has_module(layer: LayerRecord, site_packages: str, module: str) -> bool:
-    place = f"{site_packages}/{module.replace('.', '/')}"
-    if f"{place}.py" in layer.files or f"{place}/__init__.py" in layer.files:
-        return True
-    return any(path.startswith((f"{place}.cpython", f"{place}.abi3", f"{place}.so")) for path in layer.files)

@@ -7,6 +7,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -68,10 +69,11 @@ def build_layers(
 
 
 def _worker_processes(jobs: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: the caller may have threads (downloads, a service's event loop).
+    # A process with threads (downloads, a service's event loop) cannot be forked safely.
+    method = "spawn" if threading.active_count() > 1 else "fork"
     return ProcessPoolExecutor(
         jobs,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=multiprocessing.get_context(method),
         initializer=_prepare_worker,
         initargs=(os.getpid(),),
     )

@@ -10,10 +10,9 @@ from pathlib import Path
 from builder.constraint_files import gather_constraints
 from builder.jobs import lock_path
 from builder.pipeline import ServiceBuild
-from builder.sdist_build import BuildOptions, SdistBuilder
 from builder.wheel_cache import WheelCache
 from builder.wheel_sources import WheelSource, open_source
-from builder.wheels import resolve_wheels
+from builder.wheels import WheelBuilder, resolve_wheels
 from manifests.errors import NotFound
 from manifests.interpreter import Interpreter, find_interpreter
 from manifests.lock import Lock, LockedPackage, artifact_version, read_lock
@@ -104,7 +103,9 @@ class Preparation:
 
     def _sdist_builder(
         self, service: ServiceSpec, target: Target, interpreter: Interpreter | None
-    ) -> SdistBuilder:
+    ) -> WheelBuilder:
+        from builder.sdist_build import BuildOptions, SdistBuilder
+
         options = BuildOptions(
             constraints=self._constraints(service), find_links=tuple(self.sources), offline=self.offline
         )

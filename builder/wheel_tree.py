@@ -115,9 +115,11 @@ class WheelTree(Tree, WheelDestination):
 
     def write_record(self) -> None:
         """Write RECORD (PEP 376, PEP 427): one row a file, sorted; ``.pyc`` rows carry no digest."""
+        site = f"{self.site_packages}/"
         rows = []
         for path in [*self.files, self.record_path]:
-            row = posixpath.relpath(path, self.site_packages)
+            inside = path.startswith(site)
+            row = path[len(site) :] if inside else posixpath.relpath(path, self.site_packages)
             entry = self.hashed.get(path)
             if entry is None or entry.hash_ is None:
                 rows.append((row, "", ""))

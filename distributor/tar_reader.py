@@ -54,6 +54,12 @@ class _Window:
         self.position = start + size
         return self.data[start : self.position]
 
+    def skip(self, size: int) -> None:
+        """Pass over the next *size* bytes."""
+        if len(self.data) - self.position < size:
+            self.need(size)
+        self.position += size
+
     def need(self, size: int) -> None:
         """Have at least *size* bytes from the position on, or raise VerificationFailed."""
         have = len(self.data) - self.position
@@ -96,13 +102,18 @@ def read_members(  # noqa: PLR0912 - the one hot loop: its cases stay in one pla
     anything outside the allow-list, naming the member.
     """
     window = _Window(read, length)
-    entered: str | None = None  # the last folder that was checked; most files follow their neighbours
+    folders = {""}  # checked, and handed to the sink
     seen = 0
     while window.left or window.position < len(window.data):
         seen += 1
         if seen > count:
             raise VerificationFailed(f"the layer holds more than the signed {count} members")
-        header = window.take(BLOCK)
+        start = window.position
+        if len(window.data) - start >= BLOCK:  # in place: this line runs for every member
+            header = window.data[start : start + BLOCK]
+            window.position = start + BLOCK
+        else:
+            header = window.take(BLOCK)
         path = link = None
         if header[156] == _EXTENDED:
             path, link = _extended_records(window.take(_padded(_size(header, _MAX_EXTENDED))), header)
@@ -114,18 +125,17 @@ def read_members(  # noqa: PLR0912 - the one hot loop: its cases stay in one pla
         size = _size(header, window.left + len(window.data))
         if kind == _FILE and mode in _FILE_MODES:
             folder, _, name = path.rpartition("/")
-            if folder != entered:
-                if folder:
-                    check_path(folder)
-                entered = folder
+            if folder not in folders:
+                raise VerificationFailed(f"{path[:200]!r} comes before its directory")
             if name in _NO_NAMES or not name.isascii() or len(path) > _MAX_NAME:
                 check_path(path)
             sink.file(folder, name, mode, window.content(size))
             if size % BLOCK:
-                window.take(-size % BLOCK)
+                window.skip(-size % BLOCK)
         elif kind == _DIRECTORY and not size and mode == 0o755 and path.endswith("/"):
             check_path(path[:-1])
             sink.directory(path[:-1])
+            folders.add(path[:-1])
         elif kind == _LINK and not size and mode == 0o777:
             target = _text(header[157:257]) if link is None else link
             check_path(path)

@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING
 
 from tuf.api.exceptions import DownloadHTTPError, ExpiredMetadataError, LengthOrHashMismatchError
 from tuf.api.serialization import DeserializationError
-from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
-from tuf.ngclient.updater import Updater
 
 from distributor.file_lock import hold_lock
 from distributor.syncing import sync_file_system
-from distributor.tuf_api import Metadata, Targets
+from distributor.tuf_api import FetcherInterface, Metadata, Targets, Updater, UpdaterConfig
 from distributor.tuf_errors import translated
 from manifests.atomic_file import TEMPORARY_PREFIX, sync_directory, temporary_name, write_atomically
 from manifests.documents import MAX_DOCUMENT_BYTES

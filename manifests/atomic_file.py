@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import secrets
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, sync: bool =
         sync_directory(path.parent)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | mmap.mmap) -> None:
     """Write all of *data* to *descriptor*; one ``write`` may take less than it was given."""
     view = memoryview(data)
     while view:

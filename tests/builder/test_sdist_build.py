@@ -478,10 +478,20 @@ def test_without_a_fitting_interpreter_the_python_needed_is_named(
     package = make_sdist(sdists, project_files({}))
     with pytest.raises(NotFound, match=f"no {target.python_name} was found".replace(".", r"\.")):
         SdistBuilder(cache, target, None, offline()).build(package, [])
-    foreign = replace(python, machine="vax")
+    other = replace(python, python=(3, 99))
     with pytest.raises(HostUnsuitable, match="cannot build for"):
-        SdistBuilder(cache, target, foreign, offline()).build(package, [])
+        SdistBuilder(cache, target, other, offline()).build(package, [])
     assert SdistBuilder(cache, target, None).cached(package) is None
+
+
+def test_another_machine_builds_pure_wheels_only(
+    cache: WheelCache, sdists: Path, target: Target, python: Interpreter
+) -> None:
+    package = make_sdist(sdists, project_files({}))
+    foreign = SdistBuilder(cache, target, replace(python, machine="vax"), offline())
+    assert foreign.build(package, [DirectorySource(sdists)]).name.endswith("-none-any.whl")
+    with pytest.raises(HostUnsuitable, match="build it on such a machine"):
+        foreign._check_portable("demo-1.0-cp311-cp311-linux_vax.whl")
 
 
 def test_a_cache_folder_with_a_space_is_refused(

@@ -478,7 +478,7 @@ class TestCommands:
         text = self.run(site, "init", store)
         assert str(site.keys / "root.json") in text
         assert "offline" in text
-        assert "two of three" in text
+        assert "go offline now" in text
         published = json.loads(self.run(site, "publish", str(site.build), "--json"))
         assert published["published"] == [built.artifact.manifest_path, nova.artifact.manifest_path]
         assert "unchanged artifacts/keystone/" in self.run(site, "publish", str(site.build))

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.faults.preloaded import INTERPRETER, LIMIT, PROJECT, environment
@@ -133,20 +134,17 @@ def _attacking(places: list[Path]) -> Callable[[Counter[str]], None]:
         for entry in entries:
             dest = parent / entry.name.removeprefix(".").partition(".venvoy")[0]
             found += [
-                lambda entry=entry: entry.rename(own / "stolen"),
-                lambda entry=entry: evil.rename(entry),
-                lambda entry=entry: entry.unlink(),
-                lambda entry=entry: entry.open("r+b").write(_EVIL),
-                lambda entry=entry: (entry / "planted").write_bytes(_EVIL),
-                lambda entry=entry: (entry / "planted").symlink_to(evil),
-                lambda dest=dest: dest.symlink_to(evil),
-                lambda dest=dest: dest.mkdir(),
+                partial(entry.rename, own / "stolen"),
+                partial(evil.rename, entry),
+                entry.unlink,
+                partial(_overwrite, entry),
+                partial((entry / "planted").write_bytes, _EVIL),
+                partial((entry / "planted").symlink_to, evil),
+                partial(dest.symlink_to, evil),
+                dest.mkdir,
             ]
         for archive in chance.sample(archives, min(3, len(archives))):
-            found += [
-                lambda archive=archive: archive.open("r+b").write(_EVIL),
-                lambda archive=archive: (evil / "bin/demo-manage").rename(archive),
-            ]
+            found += [partial(_overwrite, archive), partial((evil / "bin/demo-manage").rename, archive)]
         return found
 
     def once(counts: Counter[str]) -> None:
@@ -164,6 +162,11 @@ def _attacking(places: list[Path]) -> Callable[[Counter[str]], None]:
                     (os.rmdir if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
 
     return once
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.write(_EVIL)
 
 
 _ROLES = {"reading": _reading, "attacking": _attacking}

@@ -71,7 +71,7 @@ class Bench:
         shutil.copytree(self._template, self.world.root, symlinks=True)
 
     def check(self, *, last: bool = False) -> None:
-        """Raise Broken unless one of the scenario's states is seen (the *last* one), and the service starts."""
+        """Raise Broken unless a legal state is seen (with *last*: the last one), and the service starts."""
         scenario = self.scenario
         seen = scenario.look(self.world, self.reader, scenario.stages[0])
         if seen not in scenario.stages[-1:] and (last or seen not in scenario.stages):

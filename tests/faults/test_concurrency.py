@@ -61,7 +61,7 @@ def test_many_installers_at_once(
             assert done.returncode == 0, done.stderr
             assert runner.run(["verify", str(quick / "host" / name)]).returncode == 0
         locks = [f".{name}.venvoy-lock" for name in names]
-        assert sorted(os.listdir(quick / "host")) == sorted([*names, *locks])
+        assert sorted(entry.name for entry in (quick / "host").iterdir()) == sorted([*names, *locks])
         shutil.rmtree(quick / "host")
     assert longest < _LONGEST_WAIT
     figure(f"{rounds} rounds of {installers}, {killed} killed, the longest run {longest:.1f} s")

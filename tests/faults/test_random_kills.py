@@ -49,7 +49,7 @@ def test_kill_at_random_instants(
         assert runner.run(["verify", str(dest)]).returncode == 0
         assert read_receipt(dest) is not None
         assert sorted(str(path.relative_to(dest)) for path in dest.rglob("*")) == files
-        assert sorted(os.listdir(dest.parent)) == [".big.venvoy-lock", "big"]
+        assert sorted(entry.name for entry in dest.parent.iterdir()) == [".big.venvoy-lock", "big"]
     assert killed >= count * 0.7
     figure(
         f"{killed} of {count} killed in a run of {whole.seconds:.2f} s ({len(files)} files), "

@@ -11,6 +11,7 @@ def _nothing(_: object) -> None:
     """Pretend that it is on disk."""
 
 
-os.fsync = _nothing
-os.fdatasync = _nothing
-distributor.syncing.sync_file_system = _nothing
+for _module, _name in ((os, "fsync"), (os, "fdatasync"), (distributor.syncing, "sync_file_system")):
+    if not hasattr(_module, _name):
+        os._exit(70)  # a control that no longer sabotages anything must not look like a good build
+    setattr(_module, _name, _nothing)
