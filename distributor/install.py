@@ -147,7 +147,7 @@ def _install_locked(request: InstallRequest, source: ReleaseSource, report: Repo
     from distributor.activation import Place, activate, examine
     from distributor.host_check import check_needs, check_space, choose_pin
     from distributor.mutable import catch_up
-    from distributor.staged_tree import complete, fill
+    from distributor.staged_tree import complete, fill, local_changes
     from distributor.staging import staging_directory
 
     destination = request.destination
@@ -264,20 +264,11 @@ def _check_exchange(request: InstallRequest, standing: Standing) -> None:
         raise Refused(f"{why}: install beside it and use --link, or accept a short gap with --non-atomic")
 
 
-def local_changes(destination: Path, receipt: Receipt) -> tuple[str, ...]:
-    """Return the paths of a venv that differ from its artifact and that nobody declared mutable."""
-    from distributor.installed_tree import compare
-    from distributor.staged_tree import binding_of
-    from manifests.errors import NotFound, VerificationFailed
-
-    try:
-        found = compare(destination, receipt, binding_of(receipt))
-    except (NotFound, VerificationFailed):
-        return (".venvoy",)  # its own records are damaged: anything may differ
-    return tuple(sorted({*found.altered, *found.added, *found.missing, *found.modes}))
-
-
 def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:
+    if not result.changed:
+        from manifests.atomic_file import sync_directory
+
+        sync_directory(request.destination.parent)  # a killed run may have renamed without getting there
     if request.link is None:
         return result
     from distributor.staging import flip_link

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from distributor.file_state import copy_entry, copy_state
 from manifests.artifact import MutablePath
-from manifests.atomic_file import temporary_name
+from manifests.atomic_file import sync_directory, sync_file, temporary_name
 from manifests.errors import Refused
 from manifests.layout import PRISTINE
 
@@ -83,11 +83,17 @@ def catch_up(replaced: Path, destination: Path, mutable: Sequence[MutablePath], 
         for path in _entries(replaced, item.path):
             source, place = replaced / path, destination / path
             if source.is_dir() and not source.is_symlink():
-                place.mkdir(exist_ok=True)
+                if not place.is_dir():
+                    place.mkdir()
+                    copy_state(source, place)
+                    sync_directory(place.parent)
             elif (source.is_symlink() or source.is_file()) and merged.marks.get(path) != _mark(source):
                 temporary = place.with_name(temporary_name())
                 copy_entry(source, temporary)
+                if not temporary.is_symlink():
+                    sync_file(temporary)
                 temporary.replace(place)
+                sync_directory(place.parent)
                 merged.kept.append(path)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distributor.activation import previous_trees
-from distributor.install import exclusive, local_changes, new_switch
+from distributor.install import exclusive, new_switch
 from distributor.mutable import Merged, catch_up, merge
 from distributor.renaming import exchange, probe_exchange
-from distributor.staged_tree import Report, seal
+from distributor.staged_tree import Report, local_changes, seal
 from manifests.artifact import Artifact
 from manifests.atomic_file import sync_directory
 from manifests.errors import InvalidInput, NotFound, Refused, VerificationFailed

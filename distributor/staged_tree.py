@@ -9,13 +9,14 @@ from pathlib import Path
 
 from distributor.binding import Binding, bind
 from distributor.health import check_entry_points, run_checks
-from distributor.installed_tree import digest_of_indexes
+from distributor.installed_tree import compare, digest_of_indexes
 from distributor.mutable import Merged, keep_pristine, merge
 from distributor.release_source import ReleaseSource
 from distributor.syncing import sync_file_system
 from distributor.unpack import Unpacker
 from manifests.artifact import Artifact, Layer
 from manifests.atomic_file import write_atomically
+from manifests.errors import NotFound, VerificationFailed
 from manifests.layout import MANIFEST, RECEIPT
 from manifests.receipt import Receipt
 from manifests.target import Target
@@ -76,3 +77,12 @@ def binding_of(receipt: Receipt) -> Binding:
         python_name=Target.parse(receipt.target).python_name,
         destination=Path(receipt.destination),
     )
+
+
+def local_changes(destination: Path, receipt: Receipt) -> tuple[str, ...]:
+    """Return the paths of a venv that differ from its artifact and that nobody declared mutable."""
+    try:
+        found = compare(destination, receipt, binding_of(receipt))
+    except (NotFound, VerificationFailed):
+        return (".venvoy",)  # its own records are damaged: anything may differ
+    return tuple(sorted({*found.altered, *found.added, *found.missing, *found.modes}))

@@ -73,6 +73,7 @@ def flip_link(link: Path, target: Path) -> bool:
         if not link.is_symlink():
             raise Refused(f"{link} is no symbolic link; move it away, or choose another --link")
         if str(link.readlink()) == wanted:
+            sync_directory(link.parent)  # a killed run may have flipped it without getting here
             return False
     link.parent.mkdir(parents=True, exist_ok=True)
     temporary = staging_path(link)

@@ -170,6 +170,9 @@ def check_cache(directory: Path) -> None:
             path.unlink(missing_ok=True)
         elif path.suffix == ".json" and not path.is_symlink():
             _check_cached(path)
+    # A killed run may have shown names that are not on disk yet; what builds on them must not be first.
+    sync_directory(history)
+    sync_directory(directory)
     if (directory / "snapshot.json").exists() and not (directory / "timestamp.json").exists():
         raise _damaged(directory / "timestamp.json", "it is missing, though snapshot.json is there")
 

@@ -49,7 +49,7 @@ def test_many_installers_at_once(
         for _, running in runs:
             running.go()
         for index in doomed:
-            time.sleep(chance.uniform(0, 0.05))
+            time.sleep(chance.uniform(0, 0.02))
             os.kill(runs[index][1].pid, signal.SIGKILL)
         ends = [(name, running.wait()) for name, running in runs]
         longest = max(longest, *(done.seconds for _, done in ends))
