@@ -34,6 +34,8 @@ format: $(STAMP) ## Format the code, and correct what can be corrected
 	@$(BIN)/ruff format .
 
 bench: $(BENCH_STAMP) ## Measure building and installing
+	@# As an installed package has them; an editable one would be compiled at every start.
+	@$(BIN)/python -m compileall -q venvoy.py manifests builder distributor
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## Remove .venv, caches, and what demo and builds made
