@@ -259,7 +259,7 @@ def _check_exchange(request: InstallRequest, standing: Standing) -> None:
 
     if standing.place is Place.FREE or not request.atomic:
         return
-    why = probe_exchange(request.destination.parent, request.destination)
+    why = probe_exchange(request.destination)
     if why is not None:
         raise Refused(f"{why}: install beside it and use --link, or accept a short gap with --non-atomic")
 

@@ -6,10 +6,10 @@ import contextlib
 import ctypes
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from distributor.siblings import staging_path
 from manifests.errors import Refused
 
 _AT_FDCWD = -100
@@ -33,11 +33,11 @@ def rename_if_free(source: Path, destination: Path) -> None:
     _renameat2(source, destination, _NOREPLACE)
 
 
-def probe_exchange(parent: Path, destination: Path) -> str | None:
-    """Return why *destination* cannot be exchanged with a sibling in *parent*, or None where it can."""
+def probe_exchange(destination: Path) -> str | None:
+    """Return why *destination* cannot be exchanged with a sibling, or None where it can."""
     if destination.is_mount():
         return f"{destination} is a mount point"
-    with _two_folders(parent) as (first, second):
+    with _two_folders(destination) as (first, second):
         try:
             exchange(first, second)
         except Refused as error:
@@ -46,8 +46,8 @@ def probe_exchange(parent: Path, destination: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _two_folders(parent: Path) -> Iterator[tuple[Path, Path]]:
-    pair = [parent / f".venvoy-probe-{secrets.token_hex(8)}" for _ in range(2)]
+def _two_folders(destination: Path) -> Iterator[tuple[Path, Path]]:
+    pair = [staging_path(destination) for _ in range(2)]  # what a kill leaves of them is swept
     try:
         for path in pair:
             path.mkdir(mode=0o700)

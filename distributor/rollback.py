@@ -25,13 +25,13 @@ from manifests.receipt import Receipt, read_receipt
 
 @dataclass(frozen=True, kw_only=True)
 class RollbackResult:
-    """What came of it. ``replaced`` is where the tree lies that was active before."""
+    """What came of it. ``replaced`` is where the tree lies that was active before; None: no change."""
 
     receipt: Receipt
     before: Receipt
-    replaced: Path
-    kept: tuple[str, ...]
-    aside: tuple[str, ...]
+    replaced: Path | None = None
+    kept: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 def roll_back(
@@ -46,11 +46,14 @@ def roll_back(
         active = read_receipt(destination)
         if active is None:
             raise NotFound(f"{destination} has no receipt of Venvoy: there is nothing to go back from")
+        if to is not None and active.release == to:
+            sync_directory(destination.parent)  # a killed run may have exchanged without getting there
+            return RollbackResult(receipt=active, before=active)
         tree, receipt = _choose(destination, active, to)
         _check_barrier(destination, active, force=force)
         report("verify", 0, 0)
         _check_whole(tree, receipt)
-        why = probe_exchange(destination.parent, destination)
+        why = probe_exchange(destination)
         if why is not None:
             raise Refused(f"{why}: a venv there cannot be rolled back in place")
         merged = _make_ready(destination, tree)

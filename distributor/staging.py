@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distributor.activation import rescue
-from distributor.siblings import litter, staging_path
+from distributor.siblings import litter, previous_paths, staging_path
+from manifests.atomic_file import TEMPORARY_PREFIX
 from manifests.errors import HostUnsuitable, Refused
+from manifests.layout import PRIVATE
 
 _PROBED_MODES = (0o644, 0o755)
 
@@ -42,6 +44,9 @@ def sweep(destination: Path) -> None:
             path.unlink(missing_ok=True)
         elif not rescue(destination, path):
             shutil.rmtree(path)
+    for venv in (destination, *previous_paths(destination)):
+        for path in (venv / PRIVATE).glob(f"{TEMPORARY_PREFIX}*"):
+            path.unlink(missing_ok=True)
 
 
 def safe_parent(destination: Path) -> None:

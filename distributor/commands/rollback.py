@@ -33,13 +33,13 @@ def command(venv: Path, to: str | None, *, force: bool, as_json: bool) -> None:
     with as_host_errors(destination):
         result = roll_back(destination, to, force=force, report=lambda step, *_: console.line(f"{step} ..."))
     document = {
-        "changed": True,
+        "changed": result.replaced is not None,
         "service": result.receipt.service,
         "from": result.before.release,
         "to": result.receipt.release,
         "artifact": result.receipt.identity,
         "destination": str(destination),
-        "replaced": str(result.replaced),
+        "replaced": str(result.replaced) if result.replaced else None,
         "kept": list(result.kept),
         "aside": list(result.aside),
     }
@@ -47,4 +47,6 @@ def command(venv: Path, to: str | None, *, force: bool, as_json: bool) -> None:
         f"rolled back: {result.receipt.service} from release {result.before.release} "
         f"to {result.receipt.release} in {destination}"
     )
+    if result.replaced is None:
+        text = f"unchanged: release {result.receipt.release} is active in {destination}"
     report(document, lambda: text, as_json=as_json)

@@ -63,6 +63,7 @@ def test_racing_user_changes_no_byte(
             else:
                 bad += 1
                 assert "Traceback" not in done.stderr
+                assert not _is_ours(dest), f"failed, but something of it stands there: {done.stderr}"
                 assert bad < 50 + 20 * good, done.stderr
             made = racer.counted()["attempts"]
         counts = racer.stop()
@@ -84,6 +85,13 @@ def _check(runner: Preloaded, dest: Path) -> None:
     for path in (dest, *dest.rglob("*")):
         assert path.lstat().st_uid == 0, path
         assert path.is_symlink() or path.is_dir() or b"evil" not in path.read_bytes(), path
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == 0
+    except FileNotFoundError:
+        return False
 
 
 def _content(folder: Path) -> dict[str, bytes]:
