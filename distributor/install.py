@@ -92,6 +92,7 @@ def install(
     Raises a VenvoyError; the destination then is what it was before.
     """
     with as_host_errors(request.destination):
+        _refuse_planted(request.destination)
         receipt = unchanged(request)
         if receipt is not None and not litter(request.destination):
             return _finished(
@@ -109,6 +110,14 @@ def install(
             return _finished(
                 request, InstallResult(changed=False, receipt=receipt, destination=request.destination)
             )
+
+
+def _refuse_planted(destination: Path) -> None:
+    """Where others may create names, what stands at the destination must be root's or ours."""
+    if os.path.lexists(destination) and destination.parent.stat().st_mode & 0o022:
+        owner = destination.lstat().st_uid
+        if owner not in (0, os.geteuid()):
+            raise Refused(f"{destination} belongs to user {owner}, in a directory that others may write to")
 
 
 @contextlib.contextmanager

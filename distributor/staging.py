@@ -26,11 +26,13 @@ def staging_directory(destination: Path) -> Iterator[Path]:
     """
     path = staging_path(destination)
     path.mkdir(mode=0o700)
+    ours = path.lstat().st_ino
     try:
         _check_modes(path)
         yield path
     finally:
-        if path.is_dir() and not path.is_symlink():
+        # After a switch the name is free, or holds the replaced tree: neither is ours to remove.
+        if os.path.lexists(path) and path.lstat().st_ino == ours:
             shutil.rmtree(path)
 
 

@@ -49,13 +49,7 @@ def test_racing_user_changes_no_byte(
     with Helper("attacking", parent, store, own) as racer:
         while made < attempts or good < installs:
             dest = parent / f"demo-{good + bad}"
-            done = runner.run(
-                [
-                    *("install", "demo", "--release", "1.0.0", "--dest", str(dest), "--jobs", "1"),
-                    *("--python", str(HOST.executable), "--store", str(store)),
-                    *("--root", str(kit.site.root), "--state", str(open_folder / "state")),
-                ]
-            )
+            done = runner.run(_install(kit, dest, store, open_folder / "state"))
             if done.returncode == 0:
                 good += 1
                 _check(runner, dest)
@@ -77,6 +71,48 @@ def test_racing_user_changes_no_byte(
     # Refused runs sweep up after themselves.
     ours = [entry.name for entry in parent.iterdir() if entry.lstat().st_uid == 0]
     assert [name for name in ours if not name.endswith("-lock")] == []
+
+
+def test_venv_that_another_user_put_there_is_not_taken_for_ours(
+    kit: Kit, runner: Preloaded, open_folder: Path
+) -> None:
+    """In a folder like /tmp anybody may plant a whole venv, with a receipt that says all is done."""
+    parent, link = open_folder / "venvs", open_folder / "link"
+    parent.mkdir()
+    parent.chmod(0o1777)
+    command = _install(kit, parent / "demo", kit.site.store, open_folder / "state")
+    assert runner.run(command).returncode == 0
+    (parent / "demo/bin/demo-manage").write_bytes(b"evil\n")
+    _give_away(parent / "demo")
+    done = runner.run([*command, "--link", str(link)])
+    assert done.returncode != 0, "a foreign venv was taken for an installed one"
+    assert not link.is_symlink()
+
+
+def test_files_that_another_user_prepared_are_not_carried_over(
+    kit: Kit, runner: Preloaded, open_folder: Path
+) -> None:
+    parent = open_folder / "venvs"
+    (parent / "demo/etc/demo").mkdir(parents=True)
+    parent.chmod(0o1777)
+    (parent / "demo/etc/demo/evil.conf").write_bytes(b"evil\n")
+    _give_away(parent / "demo")
+    done = runner.run(_install(kit, parent / "demo", kit.site.store, open_folder / "state"))
+    assert done.returncode != 0, "a foreign directory was taken for one that was prepared by us"
+    assert (parent / "demo").lstat().st_uid == _NOBODY
+
+
+def _install(kit: Kit, dest: Path, store: Path, state: Path) -> list[str]:
+    return [
+        *("install", "demo", "--release", "1.0.0", "--dest", str(dest), "--jobs", "1"),
+        *("--python", str(HOST.executable), "--store", str(store)),
+        *("--root", str(kit.site.root), "--state", str(state)),
+    ]
+
+
+def _give_away(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, _NOBODY, _NOBODY, follow_symlinks=False)
 
 
 def _check(runner: Preloaded, dest: Path) -> None:
