@@ -51,7 +51,7 @@ def check_entry_points(venv: Path, artifact: Artifact) -> None:
 def run_checks(venv: Path, artifact: Artifact, evidence: Path) -> None:
     """Run the imports and commands that the spec asks for, each in a process of its own.
 
-    They see a clean environment, an empty home, no network of ours and a time limit, and leave no
+    They see a clean environment, an empty home and a time limit, and leave no
     ``.pyc``. Raises HealthCheckFailed naming the first that fails; all output is kept in *evidence*.
     """
     checks = artifact.checks
