@@ -23,6 +23,7 @@ def main() -> None:
 def unpack(manifest: str, store: str, root: str, jobs: str) -> None:
     """Verify and unpack the artifact of *manifest* from the directory store below *root*."""
     from distributor.stores.directory import DirectoryStore
+    from distributor.layers import streamed
     from distributor.unpack import Unpacker
     from manifests.artifact import Artifact, Layer
 
@@ -33,7 +34,7 @@ def unpack(manifest: str, store: str, root: str, jobs: str) -> None:
     def stream(layer: Layer):  # type: ignore[no-untyped-def]
         return source.stream(artifact.tarball_path, offset=layer.offset, length=layer.length)
 
-    _timed(Unpacker(artifact, stream, Path(root), jobs=int(jobs)).run)
+    _timed(Unpacker(artifact, streamed(stream), Path(root), jobs=int(jobs)).run)
 
 
 def layers(spec: str, wheels: str, cache: str, jobs: str) -> None:

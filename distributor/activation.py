@@ -117,9 +117,12 @@ def _age(receipt: Receipt) -> tuple[str, int]:
 
 def rescue(destination: Path, staged: Path) -> bool:
     """Put a replaced tree aside that a killed switch left at a staged name. Return whether it was one."""
+    from distributor.handover import replaced_tree
+
     active = read_receipt(destination)
     left = read_receipt(staged)
-    if active is None or left is None or active.replaced != left.install_id:
+    known = active is not None and left is not None and active.replaced == left.install_id
+    if not known and replaced_tree(destination) != staged:
         return False
     staged.rename(previous_path(destination))
     return True

@@ -31,7 +31,7 @@ from distributor.file_state import copy_entry, copy_state
 from manifests.artifact import MutablePath
 from manifests.atomic_file import sync_directory, sync_file, temporary_name
 from manifests.errors import Refused
-from manifests.layout import PRISTINE
+from manifests.layout import PRISTINE, PRIVATE
 
 NEW_SUFFIX = ".venvoy-new"
 OLD_SUFFIX = ".venvoy-old"
@@ -74,27 +74,62 @@ def merge(live: Path, staged: Path, mutable: Sequence[MutablePath]) -> Merged:
     return merged
 
 
+def carry_over(live: Path, staged: Path, paths: Sequence[str]) -> None:
+    """Copy *paths* of *live*, which nobody declared mutable, into *staged* as they are.
+
+    What is missing there stays as the artifact has it. Raises Refused where the new artifact has a
+    directory in a file's place or the other way round, OSError from the disk.
+    """
+    for path in paths:
+        source, place = live / path, staged / path
+        if not source.is_symlink() and not source.is_file():
+            continue
+        try:
+            if _lexists(place) and place.is_dir() and not place.is_symlink():
+                raise IsADirectoryError
+            _replace(source, place)
+        except (IsADirectoryError, NotADirectoryError, FileExistsError):
+            raise Refused(
+                f"{source} cannot be carried over: the new artifact is of another shape there; move it away"
+            ) from None
+
+
 def catch_up(replaced: Path, destination: Path, mutable: Sequence[MutablePath], merged: Merged) -> None:
     """Carry over what the host wrote between the merge and the switch; it lies in *replaced* now.
 
-    Raises OSError.
+    Safe to repeat: a file that was written again since the switch is newer, and stays. Raises OSError.
     """
     for item in mutable:
         for path in _entries(replaced, item.path):
             source, place = replaced / path, destination / path
             if source.is_dir() and not source.is_symlink():
-                if not place.is_dir():
-                    place.mkdir()
-                    copy_state(source, place)
-                    sync_directory(place.parent)
+                _catch_up_directory(source, place)
             elif (source.is_symlink() or source.is_file()) and merged.marks.get(path) != _mark(source):
-                temporary = place.with_name(temporary_name())
-                copy_entry(source, temporary)
-                if not temporary.is_symlink():
-                    sync_file(temporary)
-                temporary.replace(place)
-                sync_directory(place.parent)
+                if _lexists(place) and place.lstat().st_mtime_ns > source.lstat().st_mtime_ns:
+                    continue
+                _catch_up_file(source, place, destination / PRIVATE / temporary_name())
                 merged.kept.append(path)
+
+
+def _catch_up_directory(source: Path, place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        return
+    if _lexists(place):
+        _set_aside(place, place.with_name(place.name + NEW_SUFFIX))
+    place.mkdir()
+    copy_state(source, place)
+    sync_directory(place.parent)
+
+
+def _catch_up_file(source: Path, place: Path, temporary: Path) -> None:
+    """Replace *place* by a copy; *temporary* lies where an interrupted run's leavings are swept."""
+    if place.is_dir() and not place.is_symlink():
+        place = place.with_name(place.name + OLD_SUFFIX)
+    copy_entry(source, temporary)
+    if not temporary.is_symlink():
+        sync_file(temporary)
+    temporary.replace(place)
+    sync_directory(place.parent)
 
 
 def _mark(path: Path) -> tuple[int, int, int]:

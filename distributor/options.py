@@ -43,6 +43,33 @@ state_option = click.option(
     metavar="DIRECTORY",
     help="Where trusted metadata is remembered. Also VENVOY_STATE. [default: /var/lib/venvoy]",
 )
+cache_option = click.option(
+    "--cache",
+    envvar="VENVOY_CACHE",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Where fetched layers are kept. Also VENVOY_CACHE. [default: 'cache' in the state directory]",
+)
+host_store_option = click.option(
+    "--store",
+    envvar="VENVOY_STORE",
+    metavar="LOCATION",
+    help="The artifact store. Not asked when the venv is there already. Also VENVOY_STORE.",
+)
+python_option = click.option(
+    "--python", type=click.Path(dir_okay=False, path_type=Path), help="The interpreter to bind to."
+)
+target_option = click.option(
+    "--target", metavar="TARGET", help="Which target's artifact, where a release pins several."
+)
+jobs_option = click.option(
+    "--jobs", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes."
+)
+allow_expired_option = click.option(
+    "--allow-expired",
+    metavar="REASON",
+    help="Accept metadata that has expired, and nothing else that is wrong; REASON goes into the history.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

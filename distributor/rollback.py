@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distributor.activation import previous_trees
-from distributor.install import exclusive, new_switch
-from distributor.mutable import Merged, catch_up, merge
+from distributor.exclusive import exclusive
+from distributor.handover import announce, finish
+from distributor.history import new_switch
+from distributor.mutable import Merged, merge
 from distributor.renaming import exchange, probe_exchange
 from distributor.staged_tree import Report, local_changes, seal
 from manifests.artifact import Artifact
@@ -42,13 +44,18 @@ def roll_back(
     Raises NotFound where there is none, VerificationFailed where it is not whole, Refused where the
     active artifact has a barrier against going back and *force* is not given, OSError from the disk.
     """
-    with exclusive(destination):
+    with exclusive(destination) as held:
         active = read_receipt(destination)
         if active is None:
             raise NotFound(f"{destination} has no receipt of Venvoy: there is nothing to go back from")
         if to is not None and active.release == to:
             sync_directory(destination.parent)  # a killed run may have exchanged without getting there
             return RollbackResult(receipt=active, before=active)
+        if to is None and held.finished is not None and active.history[-1].action == "rollback":
+            # This very command, killed after the exchange and run again: not one step further back.
+            replaced = held.finished.replaced
+            before = (read_receipt(replaced) if replaced else None) or active
+            return RollbackResult(receipt=active, before=before, replaced=replaced, kept=held.finished.kept)
         tree, receipt = _choose(destination, active, to)
         _check_barrier(destination, active, force=force)
         report("verify", 0, 0)
@@ -57,14 +64,21 @@ def roll_back(
         if why is not None:
             raise Refused(f"{why}: a venv there cannot be rolled back in place")
         merged = _make_ready(destination, tree)
+        announce(tree, destination, merged)
         switch = new_switch("rollback", receipt.release, receipt.identity)
         ready = replace(receipt, replaced=active.install_id, history=(*active.history, switch)[-100:])
         seal(tree, ready, report)
         exchange(tree, destination)
         sync_directory(destination.parent)
-        catch_up(tree, destination, _manifest(destination).mutable_paths, merged)
+        late = finish(destination)
+        if late is not None:
+            merged.kept.extend(late.kept)
     return RollbackResult(
-        receipt=ready, before=active, replaced=tree, kept=tuple(merged.kept), aside=tuple(merged.aside)
+        receipt=ready,
+        before=active,
+        replaced=tree,
+        kept=tuple(sorted(merged.kept)),
+        aside=tuple(merged.aside),
     )
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distributor.binding import Binding, bind
+from distributor.dependencies import check_dependencies
+from distributor.handover import announce
 from distributor.health import check_entry_points, run_checks
 from distributor.installed_tree import compare, digest_of_indexes
-from distributor.mutable import Merged, keep_pristine, merge
+from distributor.layers import LayerCache, streamed, through_cache
+from distributor.linking import sharing
+from distributor.mutable import Merged, carry_over, keep_pristine, merge
 from distributor.release_source import ReleaseSource
+from distributor.staged_files import StagedFiles
 from distributor.syncing import sync_file_system
+from distributor.system_packages import make_links
 from distributor.unpack import Unpacker
 from manifests.artifact import Artifact, Layer
 from manifests.atomic_file import write_atomically
 from manifests.errors import NotFound, VerificationFailed
+from manifests.interpreter import Interpreter
 from manifests.layout import MANIFEST, RECEIPT
 from manifests.receipt import Receipt
 from manifests.target import Target
@@ -25,39 +32,84 @@ Report = Callable[[str, int, int], None]
 """Called with a step's name, and how far it is (0 of 0 where that is not known)."""
 
 
-def fill(staged: Path, artifact: Artifact, source: ReleaseSource, jobs: int, report: Report) -> None:
-    """Unpack the artifact's verified layers into *staged*, and keep its pristine mutable files."""
-    done = 0
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that goes into one staged tree.
 
-    def layer_done(layer: Layer) -> None:
-        nonlocal done
+    *live* is the tree that it shall replace, where there is one; *carry* are paths there that nobody
+    declared mutable, and that come along all the same. Output of failed checks is kept in *evidence*.
+    Layers are kept in *cache*, if there is one, which *link_mode* other than ``copy`` needs.
+    """
+
+    artifact: Artifact
+    receipt: Receipt
+    interpreter: Interpreter
+    live: Path | None
+    evidence: Path
+    cache: Path | None = None
+    link_mode: str = "copy"
+    carry: tuple[str, ...] = ()
+    jobs: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """How a tree was filled: the bytes fetched for it, and why files were copied that were to be linked."""
+
+    fetched: int
+    copied_because: str | None
+
+
+def fill(staged: Path, plan: Plan, source: ReleaseSource, report: Report) -> Filled:
+    """Unpack the artifact's verified layers into *staged*, and keep its pristine mutable files."""
+    artifact = plan.artifact
+    done = fetched = 0
+
+    def layer_done(layer: Layer, bytes_fetched: int) -> None:
+        nonlocal done, fetched
         done += layer.length
+        fetched += bytes_fetched
         report("unpack", done, artifact.length)
 
     report("unpack", 0, artifact.length)
-    Unpacker(artifact, functools.partial(source.layer, artifact), staged, jobs=jobs).run(layer_done)
+    stream = functools.partial(source.layer, artifact)
+    files: Callable[[int, frozenset[str]], StagedFiles] = StagedFiles
+    why = None
+    if plan.cache is None:
+        open_layer = streamed(stream)
+    else:
+        open_layer = through_cache(stream, LayerCache(plan.cache))
+        if plan.link_mode != "copy":
+            files, why = sharing(plan.link_mode, plan.cache, staged, artifact.mutable_paths)
+    Unpacker(artifact, open_layer, staged, jobs=plan.jobs, files=files).run(layer_done)
     keep_pristine(staged, artifact.mutable_paths)
+    return Filled(fetched=fetched, copied_because=why)
 
 
-def complete(  # noqa: PLR0913, PLR0917 - all that goes into one tree
-    staged: Path, artifact: Artifact, receipt: Receipt, live: Path | None, evidence: Path, report: Report
-) -> tuple[Receipt, Merged]:
-    """Bind, carry the host's files over from *live*, check, bring to disk, and write the receipt.
+def complete(staged: Path, plan: Plan, report: Report) -> tuple[Receipt, Merged]:
+    """Bind, carry the host's files over, check, bring to disk, and write the receipt.
 
-    Raises HealthCheckFailed, with what the checks printed kept below *evidence*.
+    Raises HealthCheckFailed, with what the checks printed kept as evidence.
     """
+    artifact, live = plan.artifact, plan.live
     report("bind", 0, 0)
-    bind(staged, binding_of(receipt))
+    bind(staged, binding_of(plan.receipt))
+    make_links(staged, plan.receipt.system_links)
     manifest = staged / MANIFEST
     manifest.write_bytes(artifact.to_json())
     manifest.chmod(0o644)
-    receipt = replace(receipt, indexes=digest_of_indexes(staged))
-    merged = merge(live, staged, artifact.mutable_paths) if live is not None else Merged()
+    receipt = replace(plan.receipt, indexes=digest_of_indexes(staged))
+    merged = Merged()
+    if live is not None:
+        carry_over(live, staged, plan.carry)
+        merged = merge(live, staged, artifact.mutable_paths)
+        announce(staged, live, merged)
     # Complete and owned by us: a check may now run as the service's user, who must be able to enter.
     staged.chmod(0o755)
     report("check", 0, 0)
     check_entry_points(staged, artifact)
-    run_checks(staged, artifact, evidence)
+    check_dependencies(staged, artifact, plan.interpreter)
+    run_checks(staged, artifact, plan.evidence)
     seal(staged, receipt, report)
     return receipt, merged
 

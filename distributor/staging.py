@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distributor.activation import rescue
+from distributor.handover import replaced_tree
 from distributor.siblings import litter, previous_paths, staging_path
 from manifests.atomic_file import TEMPORARY_PREFIX
 from manifests.errors import HostUnsuitable, Refused
@@ -41,7 +42,10 @@ def sweep(destination: Path) -> None:
 
     The caller holds the destination's lock, so that no living run owns any of it. Raises OSError.
     """
-    for path in litter(destination):
+    left = litter(destination)
+    if left and not os.path.lexists(destination):
+        _put_back(destination, left)
+    for path in left:
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
         elif not rescue(destination, path):
@@ -49,6 +53,15 @@ def sweep(destination: Path) -> None:
     for venv in (destination, *previous_paths(destination)):
         for path in (venv / PRIVATE).glob(f"{TEMPORARY_PREFIX}*"):
             path.unlink(missing_ok=True)
+
+
+def _put_back(destination: Path, left: list[Path]) -> None:
+    """Give the replaced tree its name again, where a switch by two renames was killed between them."""
+    for staged in left:
+        replaced = replaced_tree(destination, staged)
+        if replaced is not None:
+            replaced.rename(destination)
+            return
 
 
 def safe_parent(destination: Path) -> None:

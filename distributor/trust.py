@@ -6,11 +6,14 @@ pins nothing, and a pin of something unsigned by builders is refused.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from distributor.gzipped import decompress
 from distributor.places import private_directory
+from distributor.remembered import RememberedStore
 from distributor.tuf_client import NO_EXPIRY, TufClient
+from manifests import BUILT
 from manifests.artifact import Artifact
 from manifests.documents import sha256_bytes
 from manifests.errors import NotFound, VerificationFailed
@@ -18,7 +21,6 @@ from manifests.pins import ReleasePins, pins_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from distributor.stores.interface import ReadStore
@@ -49,12 +51,24 @@ class Trust:
         check_expiry: bool = True,
     ) -> None:
         self._store = store
-        name = sha256_bytes(store.location.encode())[:16]
-        self.directory = private_directory(state_dir / name, tighten=True)
-        self._client = TufClient(store, self.directory, root, clock=now if check_expiry else NO_EXPIRY)
+        self.directory = private_directory(state_dir / _directory_name(store.location), tighten=True)
+        self._clock = now if check_expiry else NO_EXPIRY
+        self._client = TufClient(store, self.directory, root, clock=self._clock, remember=True)
+
+    @classmethod
+    def remembered(cls, location: str, state_dir: Path, root: bytes) -> Trust:
+        """Return the view of the store at *location* that this host verified last: not fresh, not younger."""
+        return cls(
+            RememberedStore(location, state_dir / _directory_name(location)),
+            state_dir,
+            root,
+            check_expiry=False,
+        )
 
     def refresh(self) -> None:
         """Fetch and verify the store's present state. Comes before everything else, once."""
+        if self._clock is None:
+            _check_clock()
         self._client.refresh(load=_LOAD)
 
     def releases(self) -> list[str]:
@@ -121,3 +135,17 @@ class Trust:
                 f"for {artifact.target}, which is not what was asked for"
             )
         return artifact
+
+
+def _directory_name(location: str) -> str:
+    return sha256_bytes(location.encode())[:16]
+
+
+def _check_clock() -> None:
+    """Refuse a clock that must be wrong: one that is behind takes expired metadata for fresh."""
+    now = datetime.now(timezone.utc)
+    if now < datetime.fromisoformat(BUILT):
+        raise VerificationFailed(
+            f"this host's clock says {now:%Y-%m-%d %H:%M:%S UTC}, but this Venvoy was built on {BUILT[:10]}: "
+            "set the clock, since freshness is judged by it"
+        )

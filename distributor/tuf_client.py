@@ -8,6 +8,7 @@ would take it for absent, and so accept a rollback), bounded reads, and errors i
 from __future__ import annotations
 
 import contextlib
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 METADATA = "metadata"
 """The folder of a store that holds TUF metadata."""
 
+DOCUMENTS = "documents"
+"""The folder, beside trusted metadata, of the documents that were verified here, by their sha256."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
 NO_EXPIRY = datetime.min.replace(tzinfo=timezone.utc)
 """The clock for checks of signatures and versions alone: nothing has expired yet."""
 
@@ -40,7 +46,8 @@ class TufClient:
     """Reads *store* as the pinned *root* allows, remembering in *directory* what it saw.
 
     *clock* replaces the present time; ``NO_EXPIRY`` asks for no freshness. *hashed_names* fetches
-    targets as ``<hash>.<name>``; Venvoy's own are immutable and need none.
+    targets as ``<hash>.<name>``; Venvoy's own are immutable and need none, so that with *remember* what
+    was read once is kept and read without the store.
     """
 
     def __init__(
@@ -51,12 +58,14 @@ class TufClient:
         *,
         clock: datetime | None = None,
         hashed_names: bool = False,
+        remember: bool = False,
     ) -> None:
         self._store = store
         self._directory = directory
         self._root = root
         self._clock = clock
         self._hashed_names = hashed_names
+        self._remember = remember
         self._fetcher = _StoreFetcher(store)
         self._updater: _DurableUpdater | None = None
 
@@ -94,6 +103,23 @@ class TufClient:
 
         Raises NotFound where they are missing, VerificationFailed where they are not what was signed.
         """
+        digest = target.hashes.get("sha256", "")
+        # Builders sign the digest, and may be anybody: it must not name another file.
+        if not self._remember or not _DIGEST.fullmatch(digest):
+            return self._fetch_target(target)
+        remembered = self._directory / DOCUMENTS / digest
+        with contextlib.suppress(OSError), remembered.open("rb") as stream:
+            data = stream.read(target.length + 1)
+            if self.is_target(target, data):
+                return data
+        data = self._fetch_target(target)
+        with translated(self._store.location):
+            remembered.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._directory)
+            write_atomically(remembered, data, mode=0o600)
+        return data
+
+    def _fetch_target(self, target: TargetFile) -> bytes:
         path = target.path
         if self._hashed_names and self._refreshed()._trusted_set.root.consistent_snapshot:
             folder, slash, name = path.rpartition("/")
@@ -165,14 +191,19 @@ def check_cache(directory: Path) -> None:
     if not history.is_dir():
         history.mkdir(mode=0o700, exist_ok=True)
         sync_directory(directory)
-    for path in (*sorted(directory.iterdir()), *sorted(history.iterdir())):
+    for path in (
+        *sorted(directory.iterdir()),
+        *sorted(history.iterdir()),
+        *directory.glob(f"{DOCUMENTS}/.*"),
+    ):
         if path.name.startswith(TEMPORARY_PREFIX):
             path.unlink(missing_ok=True)
         elif path.suffix == ".json" and not path.is_symlink():
             _check_cached(path)
     # A killed run may have shown names that are not on disk yet; what builds on them must not be first.
-    sync_directory(history)
-    sync_directory(directory)
+    for folder in (history, directory / DOCUMENTS, directory):
+        if folder.is_dir():
+            sync_directory(folder)
     if (directory / "snapshot.json").exists() and not (directory / "timestamp.json").exists():
         raise _damaged(directory / "timestamp.json", "it is missing, though snapshot.json is there")
 

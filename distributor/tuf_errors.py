@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from securesystemslib import exceptions as signing
 from tuf.api import exceptions as tuf
 
-from manifests.errors import NotFound, StoreUnavailable, VenvoyError, VerificationFailed
+from manifests.errors import MetadataExpired, NotFound, StoreUnavailable, VenvoyError, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ _ALTERED = "the store was altered, or its copy is mixed or incomplete; use anoth
 TABLE: tuple[tuple[type[Exception], type[VenvoyError], str], ...] = (
     (
         tuf.ExpiredMetadataError,
-        VerificationFailed,
+        MetadataExpired,
         "check this host's clock; if it is right, the store is stale or frozen: "
-        "use another mirror, or have its metadata renewed",
+        "use another mirror, have its metadata renewed, or accept it as it is with --allow-expired REASON",
     ),
     (
         tuf.UnsignedMetadataError,

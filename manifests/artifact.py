@@ -74,13 +74,15 @@ class MutablePath:
 class Checks:
     """Health checks of the staged tree: modules to import, commands to run, seconds for each.
 
-    They run as *user*, or as who installs where there is none.
+    They run as *user*, or as who installs where there is none. With ``dependencies``, what each
+    distribution requires must be in the tree.
     """
 
     imports: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
     timeout: int = 60
     user: str | None = None
+    dependencies: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ class Artifact:
                 "tarball": {"length": self.length, "sha256": self.sha256},
                 "entry_points": [_plain(item) for item in self.entry_points],
                 "overlaps": [_plain(item) for item in self.overlaps],
-                "checks": _plain(self.checks),
+                "checks": _checks_value(self.checks),
                 "mutable_paths": [_plain(item) for item in self.mutable_paths],
                 "system_packages": self.system_packages,
                 "rollback_barrier": self.rollback_barrier,
@@ -190,6 +192,13 @@ class Artifact:
 
 def _plain(item: Any) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+def _checks_value(checks: Checks) -> dict[str, Any]:
+    value = _plain(checks)
+    if checks.dependencies:
+        del value["dependencies"]  # as documents were before there was such a key: equal inputs, equal bytes
+    return value
 
 
 def _needs_value(needs: Needs) -> dict[str, Any]:
@@ -245,6 +254,7 @@ def read_checks(item: Fields) -> Checks:
         commands=item.text_matrix("commands"),
         timeout=item.count("timeout") if item.has("timeout") else Checks.timeout,
         user=item.optional_text("user"),
+        dependencies=item.flag("dependencies", default=Checks.dependencies),
     )
 
 

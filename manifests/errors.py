@@ -5,6 +5,7 @@
     VenvoyError                exit 1
     ├── InvalidInput           exit 2   a spec, lock or option that a person wrote must change
     ├── VerificationFailed     exit 3   bytes or signatures are not what was promised
+    │   └── MetadataExpired             they were, but are no longer fresh
     ├── HostUnsuitable         exit 4   this host, or this target, cannot run it
     ├── NotFound               exit 5   no such service, release, wheel, interpreter
     ├── Locked                 exit 6   somebody else is at work; try again
@@ -37,6 +38,10 @@ class VerificationFailed(VenvoyError):
     """A digest, size or signature does not match. Nothing of the input was used."""
 
     exit_code = 3
+
+
+class MetadataExpired(VerificationFailed):
+    """Signed metadata is past its expiry. Nothing else is wrong with it."""
 
 
 class HostUnsuitable(VenvoyError):

@@ -111,6 +111,12 @@ class Fields:
             _check_text(key, f"{self.where}.{key!r}")
         return {key: self.texts(key) for key in sorted(self._value)}
 
+    def texts_by_name(self) -> dict[str, str]:
+        """Return this object as a mapping of names to strings."""
+        for key in self._value:
+            _check_text(key, f"{self.where}.{key!r}")
+        return {key: self.text(key) for key in sorted(self._value)}
+
     def expect_format(self, major: int) -> None:
         """Refuse a document of another format major than *major*."""
         text = self.text("format")

@@ -24,6 +24,8 @@ RECEIPT = f"{PRIVATE}/receipt.json"
 MANIFEST = f"{PRIVATE}/manifest.json"
 PRISTINE = f"{PRIVATE}/pristine"
 """The artifact's own files of mutable paths, as they came."""
+HANDOVER = f"{PRIVATE}/merge.json"
+"""While it stands, what the host wrote during the switch has not been carried over yet."""
 
 
 _OF_THE_VENV = (PRIVATE, "pyvenv.cfg", "lib64", "bin/python", "bin/python3")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.documents import Sha256, canonical_json, parse_json
@@ -18,13 +18,14 @@ _LIMIT = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Switch:
-    """One line of a destination's history: when which release became active, by whom, and how."""
+    """One line of a destination's history: when which release became active, by whom, how, and why."""
 
     when: str
     who: str
     action: str
     release: str
     identity: str
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class Receipt:
     ``indexes`` is the digest of all layer indexes, which in turn bind every file. ``python`` is the
     host's interpreter, ``installed_at`` UTC in ISO 8601. ``install_id`` is unique to this tree, and
     ``replaced`` names the tree that it was exchanged for. ``unpacked_size`` is in bytes. ``history``
-    is the destination's, oldest first, this switch included.
+    is the destination's, oldest first, this switch included. ``system_links`` are the links to
+    packages of the host's distribution, by path in the venv.
     """
 
     service: str
@@ -53,6 +55,7 @@ class Receipt:
     replaced: str | None = None
     unpacked_size: int = 0
     history: tuple[Switch, ...] = ()
+    system_links: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the canonical JSON of this receipt."""
@@ -82,15 +85,19 @@ class Receipt:
             install_id=top.text("install_id"),
             replaced=top.optional_text("replaced"),
             history=tuple(_read_switch(item) for item in top.objects("history", required=False)),
+            system_links=top.object("system_links", required=False).texts_by_name(),
         )
 
 
 def _plain(switch: Switch) -> dict[str, str]:
-    return {name: getattr(switch, name) for name in switch.__dataclass_fields__}
+    return {
+        name: value for name in switch.__dataclass_fields__ if (value := getattr(switch, name)) is not None
+    }
 
 
 def _read_switch(item: Fields) -> Switch:
-    return Switch(**{name: item.text(name) for name in Switch.__dataclass_fields__})
+    names = [name for name in Switch.__dataclass_fields__ if name != "note"]
+    return Switch(**{name: item.text(name) for name in names}, note=item.optional_text("note"))
 
 
 def read_receipt(venv: Path) -> Receipt | None:

@@ -38,7 +38,7 @@ _SERVICE_KEYS = (
     "checks",
 )
 _MUTABLE_KEYS = ("path", "policy")
-_CHECK_KEYS = ("imports", "commands", "timeout", "user")
+_CHECK_KEYS = ("imports", "commands", "timeout", "user", "dependencies")
 _MAX_TIMEOUT = 24 * 60 * 60
 _NO_CHECKS = Checks()
 
@@ -199,6 +199,7 @@ def _checks(table: Table) -> Checks:
         commands=table.vectors("commands"),
         timeout=table.integer("timeout", Checks.timeout, 1, _MAX_TIMEOUT),
         user=table.text("user", _user),
+        dependencies=table.flag("dependencies", default=Checks.dependencies),
     )
 
 

@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.options import json_option, report, root_option, state_option
+from distributor.opening import StepProgress, open_releases
+from distributor.options import (
+    allow_expired_option,
+    cache_option,
+    host_store_option,
+    jobs_option,
+    json_option,
+    python_option,
+    report,
+    root_option,
+    state_option,
+    target_option,
+)
 from manifests.console import Console, size
 
 if TYPE_CHECKING:
     from distributor.install import InstallResult
-    from distributor.release_source import ReleaseSource
 
 _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 
@@ -23,18 +34,20 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 @click.option("--release", required=True, help="The release that pins the artifact.")
 @click.option("--dest", required=True, type=_ABSOLUTE, help="Where the venv shall stand.")
 @click.option("--link", type=_ABSOLUTE, help="A symbolic link to flip to the venv when it is complete.")
-@click.option(
-    "--store",
-    envvar="VENVOY_STORE",
-    metavar="LOCATION",
-    help="The artifact store. Not asked when the venv is there already. Also VENVOY_STORE.",
-)
+@host_store_option
 @root_option
 @state_option
-@click.option("--python", type=click.Path(dir_okay=False, path_type=Path), help="The interpreter to bind to.")
-@click.option("--target", metavar="TARGET", help="Which target's artifact, where a release pins several.")
+@cache_option
+@click.option("--no-cache", is_flag=True, help="Keep no layers on this host.")
+@python_option
+@target_option
+@jobs_option
 @click.option(
-    "--jobs", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes."
+    "--link-mode",
+    type=click.Choice(["copy", "hardlink", "reflink"]),
+    default="copy",
+    show_default=True,
+    help="How files share disk space with other venvs. Hard links share edits too.",
 )
 @click.option("--repair", is_flag=True, help="Unpack again what is there already, keeping the host's files.")
 @click.option(
@@ -42,6 +55,8 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
     is_flag=True,
     help="Where the file system cannot exchange directories: replace by two renames, with a gap between.",
 )
+@click.option("--carry-over", is_flag=True, help="Bring local changes along that nobody declared mutable.")
+@allow_expired_option
 @json_option
 def command(
     service: str,
@@ -51,12 +66,17 @@ def command(
     store: str | None,
     root: Path | None,
     state: Path,
+    cache: Path | None,
     python: Path | None,
     target: str | None,
     jobs: int,
+    link_mode: str,
+    allow_expired: str | None,
     *,
+    no_cache: bool,
     repair: bool,
     non_atomic: bool,
+    carry_over: bool,
     as_json: bool,
 ) -> None:
     """Install SERVICE as RELEASE pins it, whole or not at all.
@@ -68,6 +88,7 @@ def command(
     \b
     Examples:
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone-2026.1.0
+      venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone --carry-over
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone-2026.1.0 \\
           --link /openstack/venvs/keystone --store /srv/venvoy --root /etc/venvoy/root.json
     """
@@ -84,39 +105,31 @@ def command(
         jobs=jobs,
         atomic=not non_atomic,
         repair=repair,
+        cache=cache_directory(cache, state, no_cache=no_cache, link_mode=link_mode),
+        link_mode=link_mode,
+        carry_over=carry_over,
+        note=f"expired metadata was accepted: {allow_expired}" if allow_expired else None,
         evidence=state / "failed-checks",
     )
     console = Console(quiet=as_json)
     started = time.monotonic()
-    result = install(request, lambda: _open(store, root, state), _Progress(console))
+    result = install(
+        request,
+        lambda: open_releases(store, root, state, allow_expired=allow_expired),
+        StepProgress(console),
+    )
     console.done()
     seconds = time.monotonic() - started
     report(_document(result), lambda: _text(result, seconds), as_json=as_json)
 
 
-def _open(store: str | None, root: Path | None, state: Path) -> ReleaseSource:
-    from distributor.places import read_root
-    from distributor.release_source import StoreReleases
-    from distributor.stores.location import open_store
-
-    if store is None:
-        raise click.UsageError("name the artifact store: --store LOCATION, or VENVOY_STORE")
-    return StoreReleases(open_store(store), state, read_root(root))
-
-
-class _Progress:
-    """Turns the stages of an install into a bar or, off a terminal, into a line each."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._name = ""
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        if step != self._name:
-            self._name = step
-            self._console.line(f"{step} ...")
-        if total:
-            self._console.bar(step, done, total, f"{size(done)} of {size(total)}")
+def cache_directory(cache: Path | None, state: Path, *, no_cache: bool, link_mode: str) -> Path | None:
+    """Return where layers are kept, or None. Raises a usage error where link modes have nowhere to share."""
+    if not no_cache:
+        return (cache or state / "cache").absolute()
+    if link_mode != "copy":
+        raise click.UsageError(f"--link-mode {link_mode} shares files with the cache; leave --no-cache out")
+    return None
 
 
 def _document(result: InstallResult) -> dict[str, object]:
@@ -132,12 +145,14 @@ def _document(result: InstallResult) -> dict[str, object]:
         "destination": str(result.destination),
         "real_path": str(result.real_path),
         "link_flipped": result.link_flipped,
+        "unpacked": result.unpacked,
         "fetched_bytes": result.fetched_bytes,
         "replaced": str(result.replaced) if result.replaced else None,
         "kept": list(result.kept),
         "aside": list(result.aside),
         "local_changes": list(result.local_changes),
         "restart_pids": list(result.restart_pids),
+        "notes": list(result.notes),
     }
 
 
@@ -147,15 +162,16 @@ def _text(result: InstallResult, seconds: float) -> str:
     if not result.changed:
         return f"unchanged: {what} in {result.destination}"
     moved = "; link moved" if result.link_flipped else ""
-    if result.fetched_bytes == 0:
-        return f"kept the files, noted the release: {what} in {result.destination}{moved}"
+    if not result.unpacked:
+        return "\n".join(
+            [f"kept the files, noted the release: {what} in {result.destination}{moved}", *result.notes]
+        )
     fetched = size(result.fetched_bytes)
-    lines = [f"installed: {what} in {result.destination}, {fetched} verified in {seconds:.1f} s{moved}"]
+    lines = [f"installed: {what} in {result.destination}, {fetched} fetched, {seconds:.1f} s{moved}"]
     if result.replaced:
         lines.append(f"the tree before it lies in {result.replaced} until 'venvoy gc'")
     lines += [f"kept {path}" for path in result.kept]
     lines += [f"see {path}" for path in result.aside]
-    lines += [f"not carried over: {path}" for path in result.local_changes]
     if result.restart_pids:
         lines.append(f"restart: {', '.join(map(str, result.restart_pids))} still run from the replaced tree")
-    return "\n".join(lines)
+    return "\n".join([*lines, *result.notes])

@@ -25,7 +25,7 @@ def command(venv: Path, to: str | None, *, force: bool, as_json: bool) -> None:
       venvoy rollback /openstack/venvs/keystone
       venvoy rollback /openstack/venvs/keystone --to 2026.1.0
     """
-    from distributor.install import as_host_errors
+    from distributor.exclusive import as_host_errors
     from distributor.rollback import roll_back
 
     console = Console(quiet=as_json)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import zstandard
 
+from distributor.layers import streamed
 from distributor.unpack import Unpacker
 from manifests.artifact import Artifact, Layer, Needs, Overlap
 from manifests.documents import Sha256, sha256_bytes
@@ -104,7 +105,7 @@ def unpack(found: Artifact, tarball: bytes, root: Path, *, jobs: int = 1) -> Non
     def source(layer: Layer) -> list[bytes]:
         return [tarball[layer.offset : layer.offset + layer.length]]
 
-    Unpacker(found, lambda layer: iter(source(layer)), root, jobs=jobs).run()
+    Unpacker(found, streamed(lambda layer: iter(source(layer))), root, jobs=jobs).run()
 
 
 def _count(body: bytes) -> int:

@@ -16,6 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from distributor.layers import streamed
 from distributor.unpack import Unpacker
 from manifests.artifact import Layer, Overlap
 from manifests.errors import StoreUnavailable, VenvoyError, VerificationFailed
@@ -237,7 +238,7 @@ def test_more_bytes_than_signed_end_the_transfer(tmp_path: Path) -> None:
             yield bytes(65536)
 
     with pytest.raises(VerificationFailed, match="more than the signed"):
-        Unpacker(found, endless, tmp_path, jobs=1).run()
+        Unpacker(found, streamed(endless), tmp_path, jobs=1).run()
     assert taken <= len(tarball) + 65536
 
 
@@ -249,7 +250,7 @@ def test_errors_of_the_source_come_through(tmp_path: Path, jobs: int) -> None:
         raise StoreUnavailable("the store is gone")
 
     with pytest.raises(StoreUnavailable, match="the store is gone"):
-        Unpacker(found, broken, tmp_path, jobs=jobs).run()
+        Unpacker(found, streamed(broken), tmp_path, jobs=jobs).run()
 
 
 def test_streamed_and_in_memory_layers_give_the_same_tree(
@@ -259,7 +260,7 @@ def test_streamed_and_in_memory_layers_give_the_same_tree(
     found, tarball = artifact(body)
     trees = []
     for name, in_memory, one_piece in (("memory", 2**23, 2**24), ("stream", 2**23, 0), ("spool", 0, 0)):
-        monkeypatch.setattr("distributor.unpack._IN_MEMORY", in_memory)
+        monkeypatch.setattr("distributor.layers._IN_MEMORY", in_memory)
         monkeypatch.setattr("distributor.unpack._ONE_PIECE", one_piece)
         monkeypatch.setattr("distributor.tar_reader._REFILL", 2**22 if name == "memory" else 700)
         root = tmp_path / name

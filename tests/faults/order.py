@@ -73,7 +73,8 @@ class Disk:
         elif name in REMOVALS:
             self._take(paths[0])
         elif name in LINKS:
-            self._published(call, paths[0])
+            if not _is_cached(paths[1]):
+                self._published(call, paths[0])
             self._create(paths[1], self._node(paths[0]))
         elif name in RENAMES:
             self._rename(call, *paths)
@@ -132,10 +133,12 @@ class Disk:
             path = folder
 
     def _note_unsynced(self, path: str, node: _Node, what: str) -> None:
+        if _is_cached(path):
+            return
         if node.dirty and not _is_lock(path):
             self.violations.append(f"{what}: {path} changed after its last sync")
         for name in sorted(node.names):
-            if not _is_lock(name) and not _is_leftover(name):
+            if not _is_lock(name) and not _is_leftover(name) and not _is_cached(f"{path}/{name}"):
                 self.violations.append(f"{what}: the name {path}/{name} is not on disk")
 
     def _node(self, path: str) -> _Node:
@@ -167,6 +170,10 @@ class Disk:
 
 def _is_leftover(path: str) -> bool:
     return posixpath.basename(path).startswith(TEMPORARY_PREFIX)  # of a killed writer: nobody reads it
+
+
+def _is_cached(path: str) -> bool:
+    return "/state/cache" in path  # verified whenever it is used, so that it need not be whole
 
 
 def _is_lock(name: str) -> bool:

@@ -182,6 +182,8 @@ def host_outcome(world: World) -> Mapping[str, object]:
     """
     found: dict[str, object] = {}
     for path in sorted(world.root.rglob("*")):
+        if _is_cached(world, path):
+            continue
         name = masked = _RANDOM.sub("*", str(path.relative_to(world.root)))
         count = 1
         while masked in found:
@@ -189,6 +191,12 @@ def host_outcome(world: World) -> Mapping[str, object]:
             masked = f"{name} ({count})"
         found[masked] = _facts(path)
     return found
+
+
+def _is_cached(world: World, path: Path) -> bool:
+    """Whether it is one of the layers that the host keeps: as many as it could, and none is believed."""
+    kept = world.state / "cache"
+    return (path == kept or kept in path.parents) and not path.name.startswith(".")
 
 
 def _facts(path: Path) -> tuple[object, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-import distributor.install
+import distributor.exclusive
 
-if not hasattr(distributor.install, "LOCK_SECONDS"):
+if not hasattr(distributor.exclusive, "LOCK_SECONDS"):
     os._exit(70)
-distributor.install.LOCK_SECONDS = 1.0
+distributor.exclusive.LOCK_SECONDS = 1.0

@@ -1,0 +1,109 @@
+"""``venvoy fetch``: bring what an install will need onto this host, ahead of time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from distributor.opening import StepProgress, open_releases
+from distributor.options import (
+    allow_expired_option,
+    cache_option,
+    host_store_option,
+    jobs_option,
+    json_option,
+    python_option,
+    report,
+    root_option,
+    state_option,
+    target_option,
+)
+from manifests.console import Console, size
+
+
+@click.command(name="fetch")
+@click.argument("services", nargs=-1, required=True, metavar="SERVICE...")
+@click.option("--release", required=True, help="The release that pins the artifacts.")
+@host_store_option
+@root_option
+@state_option
+@cache_option
+@python_option
+@target_option
+@jobs_option
+@allow_expired_option
+@json_option
+def command(
+    services: tuple[str, ...],
+    release: str,
+    store: str | None,
+    root: Path | None,
+    state: Path,
+    cache: Path | None,
+    python: Path | None,
+    target: str | None,
+    jobs: int,
+    allow_expired: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Verify and fetch all layers of SERVICE... that this host lacks. Nothing is switched.
+
+    A later 'venvoy install' of the same release then needs no network: it takes seconds, and works
+    while the store is down. Interrupted? Run it again; what came stays.
+
+    \b
+    Examples:
+      venvoy fetch keystone nova --release 2026.1.0 --store https://repo.example/venvoy
+      venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone \\
+          --store https://repo.example/venvoy
+    """
+    from distributor.exclusive import as_host_errors
+    from distributor.fetching import fetch
+    from manifests.naming import release_name, service_name
+
+    console = Console(quiet=as_json)
+    place = (cache or state / "cache").absolute()
+    started = time.monotonic()
+    results = []
+    with as_host_errors(place):
+        source = open_releases(store, root, state, allow_expired=allow_expired)
+        for service in services:
+            results.append(
+                fetch(
+                    service_name(service),
+                    release_name(release),
+                    source,
+                    place,
+                    target=target,
+                    python=python,
+                    jobs=jobs,
+                    report=StepProgress(console),
+                )
+            )
+    console.done()
+    seconds = time.monotonic() - started
+    document = {
+        "release": release,
+        "cache": str(place),
+        "notes": list(source.notes),
+        "artifacts": [
+            {
+                "service": result.artifact.service,
+                "version": result.artifact.version,
+                "artifact": result.artifact.identity,
+                "length": result.artifact.length,
+                "fetched_bytes": result.fetched,
+            }
+            for result in results
+        ],
+    }
+    lines = [
+        f"ready: {result.artifact.service} {result.artifact.version} (release {release}), "
+        f"{size(result.fetched)} of {size(result.artifact.length)} fetched"
+        for result in results
+    ]
+    lines.append(f"in {place}, {seconds:.1f} s")
+    report(document, lambda: "\n".join([*lines, *source.notes]), as_json=as_json)
