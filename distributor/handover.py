@@ -85,6 +85,7 @@ def finish(destination: Path, mutable: tuple[MutablePath, ...] | None = None) ->
     replaced = replaced_tree(destination)
     merged = Merged(marks=note.marks)
     try:
+        sync_directory(destination.parent)  # the switch itself may be a killed run's, and not on disk yet
         if replaced is not None:
             paths = _mutable_paths(destination) if mutable is None else mutable
             catch_up(replaced, destination, paths, merged)

@@ -10,13 +10,15 @@ import contextlib
 import hashlib
 import io
 import os
-import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from distributor.unnamed import LEFTOVER_AGE, give_name, unnamed_file
 from manifests.artifact import Layer
+from manifests.atomic_file import TEMPORARY_PREFIX
 from manifests.errors import VerificationFailed
 
 CACHE_LIMIT = 2 * 1024**3
@@ -119,10 +121,14 @@ class LayerCache:
     def shrink(self, limit: int) -> int:
         """Remove the layers that were not used for longest until *limit* bytes stay. Return bytes freed."""
         entries = []
+        oldest = time.time() - LEFTOVER_AGE
         for path in self._directory.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                entries.append((status.st_mtime_ns, status.st_size, path))
+                if not path.name.startswith(TEMPORARY_PREFIX):
+                    entries.append((status.st_mtime_ns, status.st_size, path))
+                elif status.st_mtime < oldest:
+                    path.unlink()
         total = sum(size for _, size, _ in entries)
         freed = 0
         for _, size, path in sorted(entries):
@@ -177,32 +183,3 @@ def _checked_copy(stream: IO[bytes], layer: Layer) -> IO[bytes]:
         raise VerificationFailed("damaged in the cache")
     stream.seek(0)
     return stream
-
-
-def unnamed_file(folder: Path) -> IO[bytes]:
-    """Return a new file without a name in *folder*, which ``give_name`` may give one. Raises OSError.
-
-    A kill leaves nothing of it. Where the file system has no such files, one under a random name is
-    removed at once, and stays without a name.
-    """
-    flags = os.O_RDWR | os.O_CLOEXEC
-    try:
-        descriptor = os.open(folder, flags | os.O_TMPFILE, 0o600)
-    except OSError:
-        path = folder / f".tmp-{secrets.token_hex(8)}"
-        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        path.unlink()
-    return os.fdopen(descriptor, "w+b")
-
-
-def give_name(file: IO[bytes], path: Path) -> None:
-    """Make the unnamed *file* visible as *path* unless something is there. Raises OSError."""
-    file.flush()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # A directory's descriptor makes Python call linkat, which follows /proc's link to the file.
-        os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=folder, follow_symlinks=True)
-    except FileExistsError:
-        return
-    finally:
-        os.close(folder)

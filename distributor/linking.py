@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from distributor.staged_files import StagedFiles
+from distributor.unnamed import give_name, unnamed_file
 from manifests.artifact import MutablePath
 from manifests.atomic_file import temporary_name
 
@@ -185,22 +186,19 @@ def _read_exactly(descriptor: int, count: int) -> bytes:
 
 
 def _why_not(mode: str, cache: Path, staged: Path) -> str | None:
-    """Try the link *mode* from *cache* to *staged*. What a kill leaves of it is swept with both."""
-    folder = cache / "00"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    source, copy = folder / temporary_name(), staged / temporary_name()
+    """Try the link *mode* from *cache* to *staged*; what a kill leaves of it is swept with that."""
+    copy = staged / temporary_name()
     try:
-        source.touch(mode=0o600)
-        if mode == "hardlink":
-            os.link(source, copy)
-        else:
-            with source.open("rb") as reader, copy.open("xb") as writer:
-                fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+        with unnamed_file(cache) as source:
+            if mode == "hardlink":
+                give_name(source, copy)
+            else:
+                with copy.open("xb") as writer:
+                    fcntl.ioctl(writer.fileno(), _FICLONE, source.fileno())
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
         return f"no {mode} from {cache} to {staged.parent}: {os.strerror(error.errno)}"
     finally:
-        for path in (source, copy):
-            path.unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)
     return None

@@ -50,7 +50,7 @@ class TufClient:
     was read once is kept and read without the store.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a store, its memory, its trust, and three ways to read it
         self,
         store: ReadStore,
         directory: Path,

@@ -358,6 +358,30 @@ SCENARIOS = {
             active="demo",
         ),
         _host(
+            name="exchange by two renames",
+            prepare=_edited,
+            arguments=lambda world: world.install(_NEW, "demo", "--non-atomic"),
+            stages=({"demo": _OLD}, {"demo": None}, {"demo": _NEW}),
+            active="demo",
+        ),
+        _host(
+            name="exchange with hard links",
+            prepare=_edited,
+            arguments=lambda world: world.install(_NEW, "demo", "--link-mode", "hardlink"),
+            stages=({"demo": _OLD}, {"demo": _NEW}),
+            active="demo",
+        ),
+        _host(
+            name="fetch",
+            prepare=_nothing,
+            arguments=lambda world: [
+                *("fetch", "demo", "--release", _OLD, "--jobs", "1"),
+                *("--python", str(HOST.executable), *world.kit.access(world.state)),
+            ],
+            stages=({},),
+            durable=lambda world: [world.state],
+        ),
+        _host(
             name="repair",
             prepare=_edited,
             arguments=lambda world: world.install(_OLD, "demo", "--repair"),

@@ -87,7 +87,7 @@ def test_a_shared_copy_that_was_edited_is_not_used_again(site: SmallSite, tmp_pa
 
 
 def test_another_file_system_means_copies_and_says_so(site: SmallSite, tmp_path: Path) -> None:
-    if not os.path.ismount("/dev/shm") or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
+    if not Path("/dev/shm").is_mount() or Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("/dev/shm is no file system of its own here")
     cache = Path("/dev/shm") / f"venvoy-test-{os.getpid()}"
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,7 @@ def test_fetching_can_be_interrupted_and_goes_on(site: SmallSite, tmp_path: Path
 
 
 @pytest.fixture
-def expired_and_down(site: SmallSite, tmp_path: Path) -> Iterator[SmallSite]:
+def expired_and_down(site: SmallSite, tmp_path: Path) -> SmallSite:
     """A host on 2.0.0 that was on 1.0.0 before; then the site's metadata expires and its store goes down."""
     for release in ("1.0.0", "2.0.0"):
         site.install(release, tmp_path / "demo")
@@ -135,7 +134,7 @@ def expired_and_down(site: SmallSite, tmp_path: Path) -> Iterator[SmallSite]:
     assert refused.returncode == 3
     assert "expired" in refused.stderr
     take_down(site)
-    yield site
+    return site
 
 
 def test_an_expired_site_that_is_down_takes_nothing_with_it(
@@ -184,7 +183,8 @@ def test_accepting_expired_metadata_is_recorded(site: SmallSite, tmp_path: Path)
 
 def test_accepting_expired_metadata_accepts_nothing_else(site: SmallSite, tmp_path: Path) -> None:
     expire(site)
-    newest = max((site.store / "metadata").glob("*.releases.json"), key=lambda path: int(path.name.split(".")[0]))
+    versions = (site.store / "metadata").glob("*.releases.json")
+    newest = max(versions, key=lambda path: int(path.name.split(".")[0]))
     newest.write_bytes(newest.read_bytes().replace(b"2.0.0", b"6.6.6"))
     done = run(site.command("1.0.0", tmp_path / "demo", "--allow-expired", "whatever"))
     assert done.returncode == 3
@@ -201,5 +201,5 @@ def test_a_clock_before_this_version_was_built_is_refused(
     trust.refresh()
     tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
     monkeypatch.setattr("distributor.trust.BUILT", tomorrow.isoformat())
-    with pytest.raises(VerificationFailed, match="clock says .* built on .*: set the clock"):
+    with pytest.raises(VerificationFailed, match=r"clock says .* built on .*: set the clock"):
         trust.refresh()

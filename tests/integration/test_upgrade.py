@@ -228,3 +228,38 @@ def test_what_the_host_writes_during_the_switch_is_not_lost(tmp_path: Path) -> N
     catch_up(live, staged, mutable, merged)
     assert (staged / "etc/demo/a.conf").read_text() == "written late\n"
     assert (staged / "etc/demo/new/key").read_text() == "made late\n"
+
+
+def test_local_changes_come_along_when_asked(site: SmallSite, tmp_path: Path) -> None:
+    dest = tmp_path / "demo"
+    site.install("1.0.0", dest)
+    (purelib(dest) / "demo/main.py").write_text("def main():\n    print('patched')\n")
+    (purelib(dest) / "demo/data.txt").chmod(0o600)
+    (purelib(dest) / "demo/extra").mkdir()
+    (purelib(dest) / "demo/extra/own.txt").write_text("mine\n")
+    changes = {str(purelib(dest).relative_to(dest) / "demo" / name) for name in ("main.py", "data.txt")}
+    changes.add(str(purelib(dest).relative_to(dest) / "demo/extra/own.txt"))
+
+    done = run(site.command("2.0.0", dest, "--carry-over"))
+    assert done.returncode == 0, done.stderr
+    assert {
+        line.rpartition(": ")[2] for line in done.stderr.splitlines() if "carried over" in line
+    } == changes
+    assert run([str(dest / "bin/demo-manage")]).stdout == "patched\n"
+    assert (purelib(dest) / "demo/data.txt").stat().st_mode & 0o777 == 0o600
+    assert (purelib(dest) / "demo/extra/own.txt").read_text() == "mine\n"
+    # It is not hidden that the tree is not what was signed.
+    verified = json.loads(venvoy("verify", dest, "--json").stdout)
+    assert {*verified["altered"], *verified["added"]} == changes
+
+
+def test_local_changes_that_do_not_fit_are_refused_by_name(site: SmallSite, tmp_path: Path) -> None:
+    dest = tmp_path / "demo"
+    site.install("1.0.0", dest)
+    (purelib(dest) / "demo/late.py").mkdir()
+    (purelib(dest) / "demo/late.py/file").write_text("in the way\n")
+    done = run(site.command("2.0.0", dest, "--carry-over"))
+    assert done.returncode == 9
+    assert "demo/late.py/file cannot be carried over" in done.stderr
+    assert run([str(dest / "bin/demo-manage")]).stdout == "demo 1.0.0\n"
+    assert litter(dest.parent) == []
