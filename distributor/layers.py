@@ -74,7 +74,7 @@ class LayerCache:
     """Compressed layers by their sha256 below *directory*, which is its owner's alone."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory / "layers"
+        self._directory = directory / "fetched-layers"
 
     def folder(self, layer: Layer) -> Path:
         """Return the folder for *layer*, made if it lacks. Raises OSError."""

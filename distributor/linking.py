@@ -39,7 +39,7 @@ def sharing(
     """
     if mode == "copy":
         return StagedFiles, None
-    folder = cache / "files"
+    folder = cache / "shared-files"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     why = _why_not(mode, folder, staged)
     if why is not None:
@@ -50,7 +50,7 @@ def sharing(
 def forget_unused(cache: Path) -> int:
     """Remove shared copies that no venv holds any more. Return the bytes freed. Raises OSError."""
     freed = 0
-    for path in (cache / "files").glob("*/*"):
+    for path in (cache / "shared-files").glob("*/*"):
         with contextlib.suppress(FileNotFoundError):
             status = path.lstat()
             if status.st_nlink == 1:

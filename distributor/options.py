@@ -45,10 +45,10 @@ state_option = click.option(
 )
 cache_option = click.option(
     "--cache",
-    envvar="VENVOY_CACHE",
+    envvar="VENVOY_HOST_CACHE",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Where fetched layers are kept. Also VENVOY_CACHE. [default: 'cache' in the state directory]",
+    help="Where fetched layers are kept. Also VENVOY_HOST_CACHE. [default: 'cache' in the state directory]",
 )
 host_store_option = click.option(
     "--store",

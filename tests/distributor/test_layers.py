@@ -35,7 +35,7 @@ def layer(data: bytes) -> Layer:
 
 
 def kept(cache: Path) -> list[Path]:
-    return sorted((cache / "layers").glob("*/*"))
+    return sorted((cache / "fetched-layers").glob("*/*"))
 
 
 @pytest.fixture(params=["unnamed files", "named ones only"])

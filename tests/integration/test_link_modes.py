@@ -105,7 +105,7 @@ def test_clones_share_blocks_until_they_are_written(site: SmallSite, xfs: Path) 
     def used() -> int:
         os.sync()
         status = os.statvfs(xfs)
-        kept = sum(path.stat().st_size for path in (cache / "layers").glob("*/*"))
+        kept = sum(path.stat().st_size for path in (cache / "fetched-layers").glob("*/*"))
         return (status.f_blocks - status.f_bfree) * status.f_frsize - kept
 
     assert site.install("1.0.0", xfs / "venvs/one", *options)["notes"] == []
@@ -133,7 +133,7 @@ def test_shared_copies_that_nobody_holds_are_forgotten(site: SmallSite, tmp_path
     assert forget_unused(cache) == 0
     run(["rm", "-rf", str(tmp_path / "demo")])
     assert forget_unused(cache) > len(BIG)
-    assert not any((cache / "files").glob("*/*"))
+    assert not any((cache / "shared-files").glob("*/*"))
 
 
 def test_link_modes_need_a_cache(site: SmallSite, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def fetch(site: SmallSite, release: str, *options: str) -> subprocess.CompletedP
 
 
 def layers(site: SmallSite) -> list[Path]:
-    return sorted((site.state / "cache/layers").glob("*/*"))
+    return sorted((site.state / "cache/fetched-layers").glob("*/*"))
 
 
 def test_a_second_release_fetches_only_layers_that_lack(site: SmallSite, tmp_path: Path) -> None:
