@@ -26,9 +26,12 @@ _COMMANDS = {
     "pin": ("distributor.commands.pin", "sign", "Sign what a release means."),
     "renew": ("distributor.commands.renew", "sign", "Sign the store's present state for another term."),
     "releases": ("distributor.commands.releases", "", "List the releases of a store."),
+    "serve-store": ("distributor.commands.serve_store", "", "Serve a directory store over HTTP, read-only."),
+    "fetch": ("distributor.commands.fetch", "", "Bring what an install will need onto this host."),
     "install": ("distributor.commands.install", "", "Install a service of a release on this host."),
     "status": ("distributor.commands.status", "", "Show what is installed."),
     "rollback": ("distributor.commands.rollback", "", "Make the tree that was active before active again."),
+    "hold": ("distributor.commands.hold", "", "Keep a tree from gc, or let it go again."),
     "gc": ("distributor.commands.gc", "", "Remove replaced trees that nobody needs."),
     "verify": ("distributor.commands.verify", "", "Check every file of an installed venv."),
 }

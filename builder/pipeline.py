@@ -259,6 +259,7 @@ def _identity(build: ServiceBuild, parts: Sequence[Part], compression: Compressi
                 service.checks.commands,
                 service.checks.timeout,
                 service.checks.user,
+                *([] if service.checks.dependencies else ["no dependencies"]),
             ],
             "mutable_paths": [_pair(item) for item in service.mutable_paths],
             "system_packages": service.system_packages,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuf.api.serialization import DeserializationError
 
-from distributor.keys import create_keys, load_signers
+from distributor.keys import exclusive_keys, leavings, load_signers, make_keys
 from distributor.roles import (
     DELEGATED,
     TIMESTAMP,
@@ -23,7 +23,7 @@ from distributor.roles import (
 )
 from distributor.tuf_api import Metadata, Root, Targets
 from distributor.tuf_client import METADATA
-from manifests.atomic_file import write_atomically
+from manifests.atomic_file import sync_directory, write_atomically
 from manifests.documents import MAX_DOCUMENT_BYTES
 from manifests.errors import InvalidInput, Refused, StoreUnavailable
 
@@ -43,7 +43,7 @@ def initialise(store: Store, keys_dir: Path, *, now: datetime) -> bytes:
 
     Keys and root are made if absent and reused if present. A store that is complete and of this root
     is left alone; a half-made one is completed. Raises Refused for a store of another root, or one
-    that lost its timestamp.
+    that lost its timestamp, StoreUnavailable or OSError where the disk fails.
     """
     root_file = keys_dir / ROOT_FILE
     root = _read_root_file(root_file)
@@ -54,6 +54,8 @@ def initialise(store: Store, keys_dir: Path, *, now: datetime) -> bytes:
                 "give its keys with --keys, or choose an empty store"
             )
         root = _make_root(keys_dir, now)
+    else:
+        _settle(keys_dir)
     _complete(store, keys_dir, root, now)
     return root
 
@@ -68,12 +70,26 @@ def _read_root_file(path: Path) -> bytes | None:
 
 
 def _make_root(keys_dir: Path, now: datetime) -> bytes:
-    create_keys(keys_dir)
-    signers = load_signers(keys_dir, ("root", "targets", "snapshot", "timestamp"))
-    root = new_root(signers, now)
-    data = sign("root", root, signers["root"], root)
-    write_atomically(keys_dir / ROOT_FILE, data)
+    with exclusive_keys(keys_dir):
+        made = _read_root_file(keys_dir / ROOT_FILE)
+        if made is not None:
+            return made  # by another run, while we waited
+        make_keys(keys_dir)
+        signers = load_signers(keys_dir, ("root", "targets", "snapshot", "timestamp"))
+        root = new_root(signers, now)
+        data = sign("root", root, signers["root"], root)
+        write_atomically(keys_dir / ROOT_FILE, data)
+        sync_directory(keys_dir.parent)
     return data
+
+
+def _settle(keys_dir: Path) -> None:
+    """Bring to disk, and sweep, what a run left that was killed when the keys were complete."""
+    if leavings(keys_dir):
+        with exclusive_keys(keys_dir):
+            pass  # the sweep comes with the lock
+    sync_directory(keys_dir)
+    sync_directory(keys_dir.parent)
 
 
 def _complete(store: Store, keys_dir: Path, root_data: bytes, now: datetime) -> None:
@@ -87,6 +103,7 @@ def _complete(store: Store, keys_dir: Path, root_data: bytes, now: datetime) -> 
             "give its own keys with --keys, or choose an empty store"
         )
     if TIMESTAMP in listed:
+        store.write_if_absent(TIMESTAMP, b"")  # it is there: this makes it durable, whoever wrote it
         return
     first = {metadata_path(role, 1) for role in ("root", "targets", "snapshot", *DELEGATED)}
     if not set(listed) <= first:

@@ -122,7 +122,7 @@ def _there_already(request: InstallRequest, receipt: Receipt, finished: Finished
         unpacked=True,
         replaced=finished.replaced,
         kept=finished.kept,
-        restart_pids=still_running(finished.replaced, request.destination),
+        restart_pids=still_running(request, finished.replaced),
     )
 
 
@@ -146,11 +146,12 @@ def unchanged(request: InstallRequest) -> Receipt | None:
     return receipt if bound else None
 
 
-def still_running(replaced: Path | None, destination: Path) -> tuple[int, ...]:
+def still_running(request: InstallRequest, replaced: Path | None) -> tuple[int, ...]:
     """Return the processes that still run from the *replaced* tree, which bore the destination's name."""
     from distributor.processes import find_users
 
-    return find_users(replaced, [destination]).pids if replaced else ()
+    names = [request.destination, *([request.link] if request.link else [])]
+    return find_users(replaced, names).pids if replaced else ()
 
 
 def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:

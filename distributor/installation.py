@@ -56,7 +56,7 @@ def install_locked(request: InstallRequest, source: ReleaseSource, report: Repor
     if late is not None:
         merged.kept.extend(late.kept)
     _tidy(request)
-    result = _result(plan, receipt, merged, filled, replaced)
+    result = _result(request, receipt, merged, filled, replaced)
     return replace(result, local_changes=changes, notes=(*source.notes, *result.notes))
 
 
@@ -105,15 +105,14 @@ def _tidy(request: InstallRequest) -> None:
 
 
 def _result(
-    plan: Plan, receipt: Receipt, merged: Merged, filled: Filled, replaced: Path | None
+    request: InstallRequest, receipt: Receipt, merged: Merged, filled: Filled, replaced: Path | None
 ) -> InstallResult:
-    destination = Path(receipt.destination)
     return InstallResult(
         changed=True,
         receipt=receipt,
-        destination=destination,
+        destination=request.destination,
         unpacked=True,
-        restart_pids=still_running(replaced, destination),
+        restart_pids=still_running(request, replaced),
         fetched_bytes=filled.fetched,
         replaced=replaced,
         kept=tuple(sorted(merged.kept)),

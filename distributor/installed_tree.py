@@ -12,19 +12,26 @@ import os
 import posixpath
 import stat
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distributor.binding import Binding, differences
+from distributor.hold import HELD
+from distributor.system_packages import link_problems
 from manifests.artifact import Artifact, MutablePath
+from manifests.atomic_file import TEMPORARY_PREFIX
 from manifests.documents import Sha256, digest_of, sha256_bytes, sha256_file
 from manifests.errors import InvalidInput, NotFound, VerificationFailed
-from manifests.layout import INDEX_DIRECTORY, MANIFEST, PRISTINE, RECEIPT
+from manifests.layout import HANDOVER, INDEX_DIRECTORY, MANIFEST, PRISTINE, PRIVATE, RECEIPT
 from manifests.receipt import Receipt
 
 _MODES = {"": 0o644, "x": 0o755}
+_OURS = (RECEIPT, MANIFEST, HANDOVER, HELD)
+"""What an install, and life after it, writes beside the layers' files."""
+_OURS_BELOW = (f"{PRISTINE}/", f"{PRIVATE}/{TEMPORARY_PREFIX}")
+"""Copies of mutable files, and what killed writers left, which the next run sweeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +76,10 @@ def compare(
     """
     expected = expected_files(venv, receipt)
     mutable = _mutable_paths(venv)
-    bound = {*binding.links(), *binding.files(venv)}
-    private = {RECEIPT, MANIFEST}
+    bound = {*binding.links(), *binding.files(venv), *receipt.system_links}
     indexes = {path for path in expected if path.startswith(f"{INDEX_DIRECTORY}/")}
-    found = {path: entry for path, entry in _walk(venv) if not _is_bytecode_cache_of_host(path, expected)}
+    sources = expected.keys() | receipt.system_links.keys()
+    found = {path: entry for path, entry in _walk(venv) if not _is_bytecode_cache_of_host(path, sources)}
     altered: list[str] = []
     modes: list[str] = []
     missing: list[str] = []
@@ -87,14 +94,14 @@ def compare(
             (kept if is_mutable else altered).append(path)
         elif wanted.kind in _MODES and stat.S_IMODE(status.st_mode) != _MODES[wanted.kind]:
             (kept if is_mutable else modes).append(path)
-    known = bound | private | indexes
-    rest = [path for path in found if path not in known and not path.startswith(f"{PRISTINE}/")]
+    known = bound | indexes | set(_OURS)
+    rest = [path for path in found if path not in known and not path.startswith(_OURS_BELOW)]
     return Differences(
         altered=tuple(altered),
         added=tuple(sorted(path for path in rest if not _inside(path, mutable))),
         missing=tuple(missing),
         modes=tuple(modes),
-        binding=tuple(differences(venv, binding)),
+        binding=(*differences(venv, binding), *link_problems(venv, receipt.system_links)),
         mutable=tuple(sorted([*kept, *(path for path in rest if _inside(path, mutable))])),
     )
 
@@ -161,13 +168,13 @@ def _inside(path: str, mutable: tuple[MutablePath, ...]) -> bool:
     return any(path == item.path or path.startswith(f"{item.path}/") for item in mutable)
 
 
-def _is_bytecode_cache_of_host(path: str, expected: dict[str, Expected]) -> bool:
+def _is_bytecode_cache_of_host(path: str, sources: Set[str]) -> bool:
     """Whether this is a .pyc that python wrote for a source of ours: harmless, and never trusted."""
-    if not path.endswith(".pyc") or path in expected:
+    if not path.endswith(".pyc") or path in sources:
         return False
     folder, _, name = path.rpartition("/")
     source = f"{folder.removesuffix('__pycache__')}{name.partition('.')[0]}.py"
-    return source in expected
+    return source in sources
 
 
 def _walk(venv: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -6,18 +6,21 @@ public halves. No private byte is ever printed or put into an error.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
+from distributor.disk_errors import disk_errors
 from distributor.file_lock import hold_lock
 from distributor.places import private_directory
-from manifests.atomic_file import write_atomically
+from manifests.atomic_file import TEMPORARY_PREFIX, write_atomically
 from manifests.documents import canonical_json
 from manifests.errors import HostUnsuitable, InvalidInput, NotFound, Refused, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from distributor.tuf_api import CryptoSigner
@@ -26,6 +29,7 @@ ROLES = ("root", "targets", "snapshot", "timestamp", "artifacts", "releases")
 PASSPHRASE = "VENVOY_KEY_PASSPHRASE"  # noqa: S105 - the variable's name, not its value
 _FORMAT = "1.0"
 _MAX_KEY_BYTES = 64 * 1024
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r"[0-9a-f]{16}")
 
 
 def key_path(directory: Path, role: str) -> Path:
@@ -36,26 +40,52 @@ def key_path(directory: Path, role: str) -> Path:
 def create_keys(directory: Path) -> None:
     """Make the keys that *directory* lacks, and ``keys.json``. Safe to repeat after an interruption.
 
-    Raises Refused where the directory is open to others, HostUnsuitable without ``cryptography``.
+    Raises Refused where the directory is open to others, HostUnsuitable without ``cryptography``,
+    StoreUnavailable where the disk fails.
+    """
+    with exclusive_keys(directory):
+        make_keys(directory)
+
+
+@contextlib.contextmanager
+def exclusive_keys(directory: Path) -> Iterator[None]:
+    """Hold the lock of *directory*, which is made where it lacks, with the leavings of killed runs swept.
+
+    Raises as ``create_keys`` does; an OSError of the caller becomes StoreUnavailable too.
     """
     _require_cryptography()
     private_directory(directory, tighten=False)
-    with hold_lock(directory / "lock", what=f"key directory {directory}"):
-        for role in ROLES:
-            path = key_path(directory, role)
-            if not path.exists():
-                write_atomically(path, _generate(), mode=0o600)
-        signers = load_signers(directory, ROLES)
-        public = {
-            role: {
-                "keyid": signer.public_key.keyid,
-                "keytype": signer.public_key.keytype,
-                "scheme": signer.public_key.scheme,
-                "public": signer.public_key.keyval["public"],
-            }
-            for role, signer in signers.items()
+    with (
+        disk_errors(f"write keys into {directory}", StoreUnavailable),
+        hold_lock(directory / "lock", what=f"key directory {directory}"),
+    ):
+        for path in leavings(directory):
+            path.unlink(missing_ok=True)
+        yield
+
+
+def leavings(directory: Path) -> list[Path]:
+    """Return what killed writers left in *directory*: each may hold a private key, or half of one."""
+    return [path for path in directory.iterdir() if _TEMPORARY.fullmatch(path.name)]
+
+
+def make_keys(directory: Path) -> None:
+    """Make what lacks, as ``create_keys``; the caller holds the lock. Raises OSError."""
+    for role in ROLES:
+        path = key_path(directory, role)
+        if not path.exists():
+            write_atomically(path, _generate(), mode=0o600)
+    signers = load_signers(directory, ROLES)
+    public = {
+        role: {
+            "keyid": signer.public_key.keyid,
+            "keytype": signer.public_key.keytype,
+            "scheme": signer.public_key.scheme,
+            "public": signer.public_key.keyval["public"],
         }
-        write_atomically(directory / "keys.json", canonical_json({"format": _FORMAT, "keys": public}))
+        for role, signer in signers.items()
+    }
+    write_atomically(directory / "keys.json", canonical_json({"format": _FORMAT, "keys": public}))
 
 
 def load_signers(directory: Path, roles: Iterable[str]) -> dict[str, CryptoSigner]:

@@ -118,7 +118,7 @@ class LayerCache:
             else:
                 give_name(held, path)
 
-    def shrink(self, limit: int) -> int:
+    def shrink(self, limit: int, *, dry_run: bool = False) -> int:
         """Remove the layers that were not used for longest until *limit* bytes stay. Return bytes freed."""
         entries = []
         oldest = time.time() - LEFTOVER_AGE
@@ -127,14 +127,15 @@ class LayerCache:
                 status = path.stat()
                 if not path.name.startswith(TEMPORARY_PREFIX):
                     entries.append((status.st_mtime_ns, status.st_size, path))
-                elif status.st_mtime < oldest:
+                elif status.st_mtime < oldest and not dry_run:
                     path.unlink()
         total = sum(size for _, size, _ in entries)
         freed = 0
         for _, size, path in sorted(entries):
             if total - freed <= limit:
                 break
-            path.unlink(missing_ok=True)
+            if not dry_run:
+                path.unlink(missing_ok=True)
             freed += size
         return freed
 

@@ -47,14 +47,15 @@ def sharing(
     return lambda root, hidden: SharedFiles(root, hidden, folder, mode, mutable), None
 
 
-def forget_unused(cache: Path) -> int:
+def forget_unused(cache: Path, *, dry_run: bool = False) -> int:
     """Remove shared copies that no venv holds any more. Return the bytes freed. Raises OSError."""
     freed = 0
     for path in (cache / "shared-files").glob("*/*"):
         with contextlib.suppress(FileNotFoundError):
             status = path.lstat()
             if status.st_nlink == 1:
-                path.unlink()
+                if not dry_run:
+                    path.unlink()
                 freed += status.st_blocks * 512
     return freed
 

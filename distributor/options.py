@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,22 @@ target_option = click.option(
 jobs_option = click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes."
 )
+
+
+class ByteCount(click.ParamType[int]):
+    """A number of bytes for people: ``500M``, ``2G`` (decimal units), or plain digits."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number. Fails, as click does, for anything else."""
+        match = re.fullmatch(r"(\d+)([kKMGT]?)B?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no size; write 500M or 2G", param, ctx)
+        power = "_KMGT".index(match[2].upper() or "_")
+        return int(match[1]) * int(1000**power)
+
+
 allow_expired_option = click.option(
     "--allow-expired",
     metavar="REASON",

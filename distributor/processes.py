@@ -1,18 +1,35 @@
-"""Which processes still use a tree: what it has mapped, opened, entered, or was started from.
+"""Which processes still use a tree: what they have mapped, opened, entered, or were started from.
 
-Linux only (proc(5)). A process of another user whose entries cannot be read counts as using it, so
-that nothing is removed from under somebody whom we could not see.
+Linux only (proc(5)). One look at /proc answers for any number of trees: what a process shows is
+searched for the folders in which trees lie, and only what is found there is compared with their names.
+A process whose entries cannot be read may use anything; who removes trees must take it so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROC = Path("/proc")
+_PROC = "/proc"
+_BEFORE = b"\0\n=: '\",\t"
+"""What stands before a path in an argument or a variable: its beginning, a separator or a quote."""
+_DELETED = b" (deleted)"
+_DEAD = (b"Z", b"X", b"x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A tree (a real path), and the names under which processes were told of it (destination, links).
+
+    A name counts for processes that were started before *switched_at* (seconds since the epoch; None:
+    whenever): those that came later were led to another tree by it.
+    """
+
+    tree: Path
+    names: tuple[Path, ...] = ()
+    switched_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,72 +40,106 @@ class Use:
     complete: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """A name that is looked for: whose question it answers, and until when the process had to start."""
+
+    question: int
+    is_tree: bool
+    until: float | None
+
+
 def find_users(tree: Path, names: Sequence[Path] = (), switched_at: float | None = None) -> Use:
-    """Return the processes that use *tree* (a real path).
+    """Return the processes that use *tree*, as ``look`` does for one question."""
+    return look([Question(tree=tree, names=tuple(names), switched_at=switched_at)])[0]
 
-    Counted are mappings, working directories and open files below *tree*; and, for processes that
-    were started before *switched_at* (seconds since the epoch; None: whenever), an argument or a
-    variable that leads to one of *names* (the destination, links).
+
+def look(questions: Sequence[Question]) -> list[Use]:
+    """Return which processes use each tree, in the questions' order, from one look at /proc.
+
+    Counted are mappings, working directories, roots, programs and open files in a tree, and arguments
+    and variables that name it or one of its names. We and those who called us are left out: they name
+    a destination because it is worked on. Raises OSError where there is no /proc.
     """
-    users = []
+    index = _index(questions)
+    users: list[list[int]] = [[] for _ in questions]
     complete = True
-    ourselves = _ancestors()  # whoever called us names the destination, and that is no use of it
-    for pid in _pids():
-        if pid in ourselves:
-            continue
-        try:
-            if _touches(pid, f"{tree}") or (_before(pid, switched_at) and _mentions(pid, [tree, *names])):
-                users.append(pid)
-        except FileNotFoundError:
-            continue  # it ended while we looked
-        except PermissionError:
-            complete = False
-    return Use(pids=tuple(users), complete=complete)
-
-
-def users_by_tree(trees: Sequence[Path]) -> dict[Path, tuple[int, ...]]:
-    """Return the processes that use each of *trees* (real paths), from one look at /proc.
-
-    Counted are mappings, working directories, open files and arguments below a tree. Processes that
-    cannot be looked at are left out.
-    """
-    wanted = {str(tree): tree for tree in trees}
-    found: dict[Path, set[int]] = {}
     ourselves = _ancestors()
-    for pid in _pids():
+    booted = _boot_time()
+    for pid in _pids() if questions else ():
         if pid in ourselves:
             continue
         try:
-            for path in _paths_of(pid):
-                for parent in _parents(path):
-                    if parent in wanted:
-                        found.setdefault(wanted[parent], set()).add(pid)
-        except (FileNotFoundError, PermissionError):
-            continue
-    return {tree: tuple(sorted(pids)) for tree, pids in found.items()}
+            started = _start_time(pid, booted)
+            if started is not None:
+                for question in _used_by(pid, started, index):
+                    users[question].append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        except OSError:
+            complete = False
+    return [Use(pids=tuple(pids), complete=complete) for pids in users]
 
 
-def _paths_of(pid: int) -> set[str]:
-    """Return every path that the process shows: links, open files, mappings, words of its command line."""
-    folder = _PROC / str(pid)
-    paths = {_read_link(folder / name) for name in ("cwd", "exe")}
-    paths |= {_read_link(folder / "fd" / name) for name in _names(folder / "fd")}
-    for line in _read(folder / "maps").splitlines():
-        fields = line.split(None, 5)
-        if len(fields) == 6:
-            paths.add(os.fsdecode(fields[5]))
-    paths |= {os.fsdecode(word) for word in _read(folder / "cmdline").split(b"\0")}
-    return {path for path in paths if path.startswith("/")}
+_Index = dict[bytes, dict[bytes, list[_Known]]]
+"""Known names by parent (with its last slash), then by their last part."""
 
 
-def _parents(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
+def _index(questions: Sequence[Question]) -> _Index:
+    index: _Index = {}
+    for number, question in enumerate(questions):
+        for name in dict.fromkeys((question.tree, *question.names)):
+            parent, _, last = os.fsencode(name).rpartition(b"/")
+            is_tree = name == question.tree
+            known = _Known(question=number, is_tree=is_tree, until=None if is_tree else question.switched_at)
+            index.setdefault(parent + b"/", {}).setdefault(last, []).append(known)
+    return index
+
+
+def _used_by(pid: int, started: float, index: _Index) -> set[int]:
+    """Return the numbers of the questions whose tree the process uses."""
+    folder = f"{_PROC}/{pid}"
+    shown = [_link(f"{folder}/{name}") for name in ("cwd", "exe", "root")]
+    # A descriptor may be closed while we look; the others are still there.
+    shown += [_link(f"{folder}/fd/{name}") for name in os.listdir(f"{folder}/fd")]  # noqa: PTH208
+    links = b"\0".join(link.removesuffix(_DELETED) for link in shown)
+    found = {known.question for known in _names_in(links, index, b"\0", b"\0") if known.is_tree}
+    maps = _read(f"{folder}/maps").replace(_DELETED, b"")
+    found |= {known.question for known in _names_in(maps, index, b" ", b"\n") if known.is_tree}
+    words = _read(f"{folder}/cmdline") + b"\0" + _read(f"{folder}/environ")
+    for known in _names_in(words, index, _BEFORE, b"\0"):
+        # The kernel counts starts in ticks, and a receipt's time is in whole seconds.
+        if known.until is None or started <= known.until + 1:
+            found.add(known.question)
+    return found
+
+
+def _names_in(data: bytes, index: _Index, before: bytes, end: bytes) -> Iterator[_Known]:
+    """Yield the known names that stand in *data* as a whole path or as the beginning of one.
+
+    A name is preceded by one of the bytes *before*, unless it is at the very beginning, and followed by
+    a slash, by *end*, or by what may separate words.
+    """
+    for parent, lasts in index.items():
+        at = data.find(parent)
+        while at >= 0:
+            start = at + len(parent)
+            if at == 0 or data[at - 1] in before:
+                stops = [stop for mark in (b"/", end) if (stop := data.find(mark, start)) >= 0]
+                yield from _known(data[start : min(stops, default=len(data))], lasts)
+            at = data.find(parent, start)
+
+
+def _known(word: bytes, lasts: dict[bytes, list[_Known]]) -> Iterator[_Known]:
+    """Yield what *lasts* knows of *word*: the whole of it (names may hold a space), and each beginning."""
+    yield from lasts.get(word, ())
+    for position, byte in enumerate(word):
+        if byte in _BEFORE:
+            yield from lasts.get(word[:position], ())
 
 
 def _pids() -> Iterator[int]:
-    for name in sorted(os.listdir(_PROC)):  # noqa: PTH208 - names are all that is wanted
+    for name in os.listdir(_PROC):  # noqa: PTH208 - names are all that is wanted
         if name.isdigit():
             yield int(name)
 
@@ -99,70 +150,36 @@ def _ancestors() -> set[int]:
     while pid > 0 and pid not in found:
         found.add(pid)
         try:
-            pid = int(_read(_PROC / str(pid) / "stat").rpartition(b") ")[2].split()[1])
-        except FileNotFoundError:
+            pid = int(_status_fields(pid)[1])
+        except (FileNotFoundError, ProcessLookupError):
             break
     return found
 
 
-def _touches(pid: int, tree: str) -> bool:
-    folder = _PROC / str(pid)
-    prefix = f"{tree}/"
-    for name in ("cwd", "exe", "root"):
-        if _inside(_read_link(folder / name), tree, prefix):
-            return True
-    for entry in _names(folder / "fd"):
-        if _inside(_read_link(folder / "fd" / entry), tree, prefix):
-            return True
-    return prefix.encode() in _read(folder / "maps")
+def _status_fields(pid: int) -> list[bytes]:
+    """Return the fields of ``stat`` that follow the program's name: state, parent, and so on."""
+    return _read(f"{_PROC}/{pid}/stat").rpartition(b") ")[2].split()
 
 
-def _mentions(pid: int, names: Sequence[Path]) -> bool:
-    """Whether the command line or the environment leads below one of *names*."""
-    folder = _PROC / str(pid)
-    words = _read(folder / "cmdline").split(b"\0") + _read(folder / "environ").split(b"\0")
-    wanted = [os.fsencode(name) for name in names]
-    return any(_leads(word, name) for word in words for name in wanted)
+def _start_time(pid: int, booted: float) -> float | None:
+    """Return when the process started, in seconds since the epoch; None where it is dead already."""
+    fields = _status_fields(pid)
+    return None if fields[0] in _DEAD else booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def _leads(word: bytes, name: bytes) -> bool:
-    """Whether *word* holds *name* as a whole path or as the beginning of one."""
-    start = word.find(name)
-    while start >= 0:
-        end = word[start + len(name) : start + len(name) + 1]
-        before = word[start - 1 : start] if start else b""
-        if end in (b"", b"/", b":") and before in (b"", b"=", b":", b" ", b"'", b'"', b","):
-            return True
-        start = word.find(name, start + 1)
-    return False
+def _boot_time() -> float:
+    lines = _read(f"{_PROC}/stat").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(b"btime "))
 
 
-def _before(pid: int, moment: float | None) -> bool:
-    if moment is None:
-        return True
-    fields = _read(_PROC / str(pid) / "stat").rpartition(b") ")[2].split()
-    boot = next(
-        int(line.split()[1]) for line in _read(_PROC / "stat").splitlines() if line.startswith(b"btime ")
-    )
-    return boot + int(fields[19]) / os.sysconf("SC_CLK_TCK") <= moment + 1
-
-
-def _inside(path: str, tree: str, prefix: str) -> bool:
-    return path == tree or path.startswith(prefix)
-
-
-def _read_link(path: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return str(path.readlink())
-    return ""
-
-
-def _names(path: Path) -> list[str]:
-    return os.listdir(path)  # noqa: PTH208 - names are all that is wanted
-
-
-def _read(path: Path) -> bytes:
+def _link(path: str) -> bytes:
+    """Return where a link of /proc leads; kernel threads have none, and descriptors may be gone."""
     try:
-        return path.read_bytes()
-    except ProcessLookupError:
-        raise FileNotFoundError(str(path)) from None
+        return os.fsencode(os.readlink(path))  # noqa: PTH115 - thousands of these
+    except FileNotFoundError:
+        return b""
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as stream:  # noqa: PTH123 - thousands of these
+        return stream.read()

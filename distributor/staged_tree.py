@@ -94,11 +94,11 @@ def complete(staged: Path, plan: Plan, report: Report) -> tuple[Receipt, Merged]
     artifact, live = plan.artifact, plan.live
     report("bind", 0, 0)
     bind(staged, binding_of(plan.receipt))
-    make_links(staged, plan.receipt.system_links)
+    links = make_links(staged, plan.receipt.system_links)
     manifest = staged / MANIFEST
     manifest.write_bytes(artifact.to_json())
     manifest.chmod(0o644)
-    receipt = replace(plan.receipt, indexes=digest_of_indexes(staged))
+    receipt = replace(plan.receipt, indexes=digest_of_indexes(staged), system_links=links)
     merged = Merged()
     if live is not None:
         carry_over(live, staged, plan.carry)

@@ -176,6 +176,11 @@ class Table:
             return default
         return value
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return a boolean, or *default* where absent or wrong."""
+        value = self._typed(self._value.get(key, default), bool, key)
+        return default if value is None else value
+
     def table(self, key: str, keys: Iterable[str]) -> Table:
         """Return a nested table with its known *keys*; absent or wrong is empty."""
         value = self._typed(self._value.get(key, {}), dict, key)

@@ -34,11 +34,14 @@ def command(store: str, keys: Path, *, as_json: bool) -> None:
       venvoy init /srv/venvoy
       venvoy init file:///srv/venvoy --keys /etc/venvoy/keys
     """
+    from distributor.disk_errors import disk_errors
     from distributor.initialisation import ROOT_FILE, initialise
-    from distributor.stores.location import open_store
+    from distributor.stores.location import open_writable_store
+    from manifests.errors import StoreUnavailable
 
-    opened = open_store(store)
-    initialise(opened, keys, now=datetime.now(timezone.utc))
+    opened = open_writable_store(store)
+    with disk_errors(f"set up {opened.location}", StoreUnavailable):
+        initialise(opened, keys, now=datetime.now(timezone.utc))
     root = (keys / ROOT_FILE).absolute()
     document = {"store": opened.location, "root": str(root), "keys": str(keys.absolute())}
     report(

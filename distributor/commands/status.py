@@ -15,12 +15,17 @@ from distributor.options import json_option, report
 def command(places: tuple[Path, ...], *, as_json: bool) -> None:
     """Show the venvs at PLACE: venvs, or folders that hold some. Default: /openstack/venvs.
 
+    For each: the active release, those kept for rollback, those pinned by 'venvoy hold', the size of
+    its files, and the processes that use it.
+
     \b
     Examples:
       venvoy status
       venvoy status /openstack/venvs/keystone-2026.1.0 --json
     """
+    from distributor.disk_errors import disk_errors
     from distributor.status import find_venvs, table
 
-    found = find_venvs(places or (Path("/openstack/venvs"),), with_users=True)
+    with disk_errors("look at the venvs"):
+        found = find_venvs(places or (Path("/openstack/venvs"),), with_users=True)
     report({"venvs": [item.to_value() for item in found]}, lambda: table(found), as_json=as_json)

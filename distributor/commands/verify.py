@@ -36,6 +36,7 @@ def command(venv: Path, *, as_json: bool) -> int:
     Example:
       venvoy verify /openstack/venvs/keystone-2026.1.0
     """
+    from distributor.disk_errors import disk_errors
     from distributor.installed_tree import compare
     from distributor.staged_tree import binding_of
     from manifests.receipt import read_receipt
@@ -44,9 +45,10 @@ def command(venv: Path, *, as_json: bool) -> int:
     if receipt is None:
         raise NotFound(f"{venv} has no receipt of Venvoy: nothing is installed here, or not wholly")
     console = Console(quiet=as_json)
-    result = compare(
-        venv, receipt, binding_of(receipt), lambda done, total: console.bar("verify", done, total)
-    )
+    with disk_errors(f"verify {venv}"):
+        result = compare(
+            venv, receipt, binding_of(receipt), lambda done, total: console.bar("verify", done, total)
+        )
     console.done()
     groups = {name: list(getattr(result, name)) for name, _ in _WORDS}
     document = {

@@ -74,6 +74,7 @@ class DirectoryStore:
     def write_if_absent(self, path: str, source: Path | bytes, *, expect: Digest | None = None) -> bool:
         """Add an object unless one is there; see WriteStore."""
         if self.size(path) is not None:
+            self._settle(path)
             return False
         with (
             self._errors(path),
@@ -133,6 +134,25 @@ class DirectoryStore:
                         path.unlink()
                         swept += 1
         return swept
+
+    @contextlib.contextmanager
+    def open_object(self, path: str) -> Iterator[int]:
+        """Give a descriptor of the object *path*, for who serves it; see ReadStore for what is raised.
+
+        Errors of the block are its own, and pass.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._errors(path):
+                descriptor = stack.enter_context(self._open(path))
+            yield descriptor
+
+    def _settle(self, path: str) -> None:
+        """Bring the names that lead to *path* to disk."""
+        with self._errors(path):
+            for folder in reversed(Path(path).parents):
+                with self._parent(str(folder / "_")) as (descriptor, _):
+                    os.fsync(descriptor)
+            sync_directory(self._root.parent)
 
     def _version(self, path: str) -> str | None:
         try:

@@ -65,6 +65,7 @@ class WriteStore(ReadStore, Protocol):
     def write_if_absent(self, path: str, source: Path | bytes, *, expect: Digest | None = None) -> bool:
         """Store *source* as *path* and return True, or return False if an object is there already.
 
+        Either way the object is durable on return: who was killed may have left it just visible.
         The object is durable before it is visible, and never visible in part. Where *expect* is given
         the bytes are hashed while they are copied: raises VerificationFailed, with nothing visible,
         where they are not the expected ones; NotFound where *source* is no file.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distributor.keys import PASSPHRASE, ROLES, create_keys, key_path, load_signers
-from manifests.errors import HostUnsuitable, InvalidInput, NotFound, Refused
+from manifests.errors import HostUnsuitable, InvalidInput, NotFound, Refused, StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,3 +152,30 @@ def test_two_at_once_make_one_set_of_keys(tmp_path: Path) -> None:
     assert {role: item["keyid"] for role, item in listed.items()} == {
         role: signer.public_key.keyid for role, signer in signers.items()
     }
+
+
+def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:
+    from datetime import datetime, timezone
+
+    from distributor.initialisation import initialise
+    from distributor.stores.directory import DirectoryStore
+
+    keys = tmp_path / "keys"
+    left = keys / ".tmp-0123456789abcdef"
+    for _ in ("without keys", "with all of them"):
+        keys.mkdir(mode=0o700, exist_ok=True)
+        left.write_text("a private key")
+        (keys / ".tmp-mine").touch()
+        initialise(DirectoryStore(tmp_path / "store"), keys, now=datetime.now(timezone.utc))
+        assert not left.exists()
+        assert (keys / ".tmp-mine").exists()  # no name of ours
+
+
+def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "root.pem")
+
+    monkeypatch.setattr("distributor.keys.write_atomically", full)
+    with pytest.raises(StoreUnavailable) as caught:
+        create_keys(tmp_path / "keys")
+    assert str(caught.value) == f"cannot write keys into {tmp_path}/keys: No space left on device (root.pem)"

@@ -156,7 +156,7 @@ def test_readers_of_a_flipping_link_miss_nothing(
 
 
 @pytest.mark.parametrize(
-    ("flips", "opens"), [(20, 20_000), pytest.param(300, 1_000_000, marks=pytest.mark.slow)]
+    ("flips", "opens"), [(20, 20_000), pytest.param(1000, 1_000_000, marks=pytest.mark.slow)]
 )
 def test_readers_of_an_exchanged_venv_miss_nothing(
     kit: Kit, runner: Preloaded, quick: Path, figure: Figure, flips: int, opens: int

@@ -203,3 +203,20 @@ def test_a_clock_before_this_version_was_built_is_refused(
     monkeypatch.setattr("distributor.trust.BUILT", tomorrow.isoformat())
     with pytest.raises(VerificationFailed, match=r"clock says .* built on .*: set the clock"):
         trust.refresh()
+
+
+def test_the_cache_is_cleaned_by_size(site: SmallSite, tmp_path: Path) -> None:
+    site.install("1.0.0", tmp_path / "venvs/demo")
+    total = sum(path.stat().st_size for path in layers(site))
+
+    def collect(*options: str) -> Any:
+        state = ("--state", str(site.state))
+        return document(venvoy("gc", tmp_path / "venvs", *state, "--json", *options))
+
+    assert collect()["freed_cache_bytes"] == 0
+    assert collect("--cache-size", "0", "--dry-run")["freed_cache_bytes"] == total
+    assert collect("--cache-size", "1G")["freed_cache_bytes"] == 0
+    assert layers(site)
+    assert collect("--cache-size", "0")["freed_cache_bytes"] == total
+    assert layers(site) == []
+    assert venvoy("gc", tmp_path / "venvs", "--cache-size", "plenty").returncode == 2

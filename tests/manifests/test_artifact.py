@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def artifacts(draw: st.DrawFn) -> Artifact:
             ),
             timeout=draw(st.integers(0, 2**53 - 1)),
             user=draw(st.none() | _TEXT),
+            dependencies=draw(st.booleans()),
         ),
         system_packages=tuple(draw(st.lists(_TEXT, max_size=2))),
         rollback_barrier=draw(st.none() | _TEXT),
@@ -207,6 +209,14 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 
 def spelled(path: tuple[str | int, ...]) -> str:
     return WHAT + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def test_the_check_of_dependencies_is_written_where_it_is_off_alone() -> None:
+    off = replace(FULL, checks=replace(FULL.checks, dependencies=False))
+    assert json.loads(off.to_json())["checks"]["dependencies"] is False
+    assert Artifact.from_json(off.to_json()) == off
+    assert "dependencies" not in document()["checks"]
+    assert read({**document(), "checks": {"dependencies": True}}).checks.dependencies is True
 
 
 @pytest.mark.parametrize("path", leaves(json.loads(FULL.to_json())), ids=spelled)

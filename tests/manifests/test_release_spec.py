@@ -151,7 +151,8 @@ def test_reads_a_file(tmp_path: Path) -> None:
         ),
         (
             "checks = { zzz = 1 }",
-            "unknown key 'zzz' in [services.keystone.checks]; known are: imports, commands, timeout, user",
+            "unknown key 'zzz' in [services.keystone.checks]; "
+            "known are: imports, commands, timeout, user, dependencies",
         ),
         ("package = 3", "'package' in [services.keystone] must be a string, not an integer"),
         ("package = '_'", "'package' in [services.keystone]: '_' cannot name a distribution"),
@@ -218,6 +219,10 @@ def test_reads_a_file(tmp_path: Path) -> None:
         (
             "checks.timeout = true",
             "'timeout' in [services.keystone.checks] must be an integer, not a boolean",
+        ),
+        (
+            "checks.dependencies = 'no'",
+            "'dependencies' in [services.keystone.checks] must be a boolean, not a string",
         ),
         ("checks.timeout = 0", "'timeout' in [services.keystone.checks]: must be from 1 to 86400"),
         ("checks.user = 'a b'", "'user' in [services.keystone.checks]: 'a b' cannot name a user"),
@@ -397,6 +402,15 @@ def test_requirement_names_are_normalized() -> None:
     assert requirement_name(parse_requirement("Oslo_Config[x] >= 1")) == "oslo-config"
 
 
+def test_the_check_of_dependencies_is_on_unless_it_is_turned_off() -> None:
+    for line, expected in (("", True), ("dependencies = true", True), ("dependencies = false", False)):
+        spec = parse(
+            'release = "1"\ntargets = ["cp311-linux_x86_64-glibc2.36"]\n'
+            f'[services.a]\nrequirements = ["a"]\n[services.a.checks]\n{line}\n'
+        )
+        assert spec.services[0].checks.dependencies is expected
+
+
 def test_the_user_of_checks_is_read_from_manifests() -> None:
     assert read_checks(Fields({"imports": ["a"]}, "checks")) == Checks(imports=("a",), user=None)
     assert read_checks(Fields({"user": "keystone"}, "checks")) == Checks(user="keystone")
@@ -428,7 +442,7 @@ SERVICE_KEYS = st.sampled_from(
     ]
 )
 TOP_KEYS = st.sampled_from(["release", "targets", "constraints", "build-constraints", "services", "x y"])
-CHECK_KEYS = st.sampled_from(["imports", "commands", "timeout", "user", "zzz"])
+CHECK_KEYS = st.sampled_from(["imports", "commands", "timeout", "user", "dependencies", "zzz"])
 
 
 def toml(value: object) -> str:
