@@ -22,8 +22,8 @@ def main() -> None:
 
 def unpack(manifest: str, store: str, root: str, jobs: str) -> None:
     """Verify and unpack the artifact of *manifest* from the directory store below *root*."""
+    from distributor.layers import OpenedLayer, verified_bytes
     from distributor.stores.directory import DirectoryStore
-    from distributor.layers import streamed
     from distributor.unpack import Unpacker
     from manifests.artifact import Artifact, Layer
 
@@ -31,10 +31,11 @@ def unpack(manifest: str, store: str, root: str, jobs: str) -> None:
     source = DirectoryStore(Path(store))
     Path(root).mkdir(mode=0o700)
 
-    def stream(layer: Layer):  # type: ignore[no-untyped-def]
-        return source.stream(artifact.tarball_path, offset=layer.offset, length=layer.length)
+    def stream(layer: Layer, private: Path) -> OpenedLayer:
+        chunks = source.stream(artifact.tarball_path, offset=layer.offset, length=layer.length)
+        return OpenedLayer(verified_bytes(layer, chunks, private), layer.length)
 
-    _timed(Unpacker(artifact, streamed(stream), Path(root), jobs=int(jobs)).run)
+    _timed(Unpacker(artifact, stream, Path(root), jobs=int(jobs)).run)
 
 
 def layers(spec: str, wheels: str, cache: str, jobs: str) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from builder.compression import Compression
 from builder.layer import LayerRecord
-from builder.tar_format import END_OF_ARCHIVE
 from manifests.artifact import Layer
 from manifests.atomic_file import write_all
 from manifests.documents import Sha256, sha256_bytes
 from manifests.errors import VerificationFailed
 from manifests.layout import END
+from manifests.tar_format import END_OF_ARCHIVE
 
 
 class DamagedLayer(VerificationFailed):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 from builder.compression import FrameWriter
-from builder.tar_format import directory_header, file_header, link_header, padding
 from manifests.documents import Sha256
 from manifests.errors import InvalidInput, StoreUnavailable, VerificationFailed
 from manifests.naming import safe_relative_path
+from manifests.tar_format import directory_header, file_header, link_header, padding
 
 _SPOOL_MEMORY = 48 * 1024 * 1024
 _CHUNK = 1024 * 1024

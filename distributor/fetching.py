@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distributor.host_check import check_needs, check_space, choose_pin
-from distributor.layers import CACHE_LIMIT, LayerCache, through_cache
+from distributor.layer_sources import layers_of
+from distributor.layers import CACHE_LIMIT, LayerCache
+from distributor.patching import find_bases
 from distributor.places import private_directory
 from distributor.release_source import ReleaseSource
 from distributor.syncing import sync_file_system
@@ -37,11 +39,13 @@ def fetch(  # noqa: PLR0913 - what is wanted, from where, to where, and how
     *,
     target: str | None = None,
     python: Path | None = None,
+    beside: Path | None = None,
     jobs: int = 2,
     report: Report = lambda *_: None,
 ) -> FetchResult:
     """Bring the artifact that *release* pins for *service* on this host into *cache*.
 
+    Patches are applied to what of *service* is installed at or next to *beside*.
     Raises a VenvoyError, or OSError from the disk. What came so far stays, and is not fetched again.
     """
     report("verify metadata", 0, 0)
@@ -50,7 +54,7 @@ def fetch(  # noqa: PLR0913 - what is wanted, from where, to where, and how
     check_needs(artifact, interpreter)
     layers = LayerCache(private_directory(cache, tighten=True))
     check_space(artifact, cache)
-    open_layer = through_cache(lambda layer: source.layer(artifact, layer), layers)
+    open_layer = layers_of(artifact, source, cache, find_bases(beside, service) if beside else ())
     fetched = done = 0
 
     def bring(index: int) -> int:

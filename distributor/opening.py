@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from manifests.console import size
@@ -14,20 +15,42 @@ if TYPE_CHECKING:
     from manifests.console import Console
 
 
-def open_releases(
-    store: str | None, root: Path | None, state: Path, *, allow_expired: str | None
-) -> ReleaseSource:
-    """Return the releases of the store named *store*, trusted as *root* says.
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """What command lines say of stores: mirrors in order, the trusted root, the memory, the speed.
 
-    Raises InvalidInput where no store is named, and what opening and refreshing raise.
+    *limit_rate* is in bytes per second. *allow_expired* is the reason, or None where nothing may be.
+    """
+
+    stores: tuple[str, ...]
+    root: Path | None
+    state: Path
+    limit_rate: int | None = None
+    allow_expired: str | None = None
+
+
+def open_releases(options: StoreOptions) -> ReleaseSource:
+    """Return the releases of the store that *options* name, or of its mirrors.
+
+    Raises InvalidInput where no store is named, and what opening raises.
     """
     from distributor.places import read_root
     from distributor.release_source import StoreReleases
-    from distributor.stores.location import open_store
+    from distributor.stores.location import open_mirrors
 
-    if store is None:
+    if not options.stores:
         raise InvalidInput("name the artifact store: --store LOCATION, or VENVOY_STORE")
-    return StoreReleases(open_store(store), state, read_root(root), allow_expired=allow_expired is not None)
+    limit = None
+    if options.limit_rate is not None:
+        from distributor.stores.rate_limit import RateLimit
+
+        limit = RateLimit(options.limit_rate)
+    return StoreReleases(
+        open_mirrors(options.stores, limit=limit),
+        options.state,
+        read_root(options.root),
+        allow_expired=options.allow_expired is not None,
+    )
 
 
 class StepProgress:

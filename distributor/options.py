@@ -14,12 +14,27 @@ from distributor.places import default_keys_directory, default_state_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
+class ByteCount(click.ParamType[int]):
+    """A number of bytes for people: ``500M``, ``2G`` (decimal units), or plain digits."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number. Fails, as click does, for anything else."""
+        match = re.fullmatch(r"(\d+)([kKMGT]?)B?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no size; write 500M or 2G", param, ctx)
+        power = "_KMGT".index(match[2].upper() or "_")
+        return int(match[1]) * int(1000**power)
+
+
 store_option = click.option(
     "--store",
     envvar="VENVOY_STORE",
     required=True,
     metavar="LOCATION",
-    help="The artifact store: a directory or file: URL. Also VENVOY_STORE.",
+    help="The artifact store: a directory, file: or s3:; for reading, http(s): too. Also VENVOY_STORE.",
 )
 keys_option = click.option(
     "--keys",
@@ -53,9 +68,15 @@ cache_option = click.option(
 )
 host_store_option = click.option(
     "--store",
+    "stores",
     envvar="VENVOY_STORE",
     metavar="LOCATION",
-    help="The artifact store. Not asked when the venv is there already. Also VENVOY_STORE.",
+    multiple=True,
+    help="The artifact store: a directory, file:, http(s): or s3:. Repeated: its mirrors, in order. "
+    "Also VENVOY_STORE.",
+)
+limit_rate_option = click.option(
+    "--limit-rate", type=ByteCount(), metavar="SIZE", help="Fetch at most so many bytes a second (500K, 2M)."
 )
 python_option = click.option(
     "--python", type=click.Path(dir_okay=False, path_type=Path), help="The interpreter to bind to."
@@ -66,20 +87,6 @@ target_option = click.option(
 jobs_option = click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes."
 )
-
-
-class ByteCount(click.ParamType[int]):
-    """A number of bytes for people: ``500M``, ``2G`` (decimal units), or plain digits."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number. Fails, as click does, for anything else."""
-        match = re.fullmatch(r"(\d+)([kKMGT]?)B?", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no size; write 500M or 2G", param, ctx)
-        power = "_KMGT".index(match[2].upper() or "_")
-        return int(match[1]) * int(1000**power)
 
 
 allow_expired_option = click.option(

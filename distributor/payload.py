@@ -15,9 +15,9 @@ from manifests.errors import NotFound, Refused, VerificationFailed
 
 if TYPE_CHECKING:
     from distributor.built_files import BuiltFiles
+    from distributor.patch_making import MadePatches
     from distributor.stores.interface import Store
     from distributor.trust import Trust
-    from manifests.artifact import Artifact
 
 
 def target_of(path: str, data: bytes) -> TargetFile:
@@ -40,7 +40,7 @@ def store_artifact(store: Store, trust: Trust, built: BuiltFiles) -> TargetFile:
         return _confirm(store, trust, built, signed)
     expect = Digest(artifact.length, artifact.sha256)
     if not store.write_if_absent(artifact.tarball_path, built.tarball, expect=expect):
-        _compare_tarball(store, artifact)
+        _compare(store, artifact.tarball_path, expect)
     packed = compress(plain)
     if not store.write_if_absent(artifact.manifest_path, packed):
         # Other versions of zlib pack otherwise; what is stored stands if it means the same.
@@ -49,6 +49,20 @@ def store_artifact(store: Store, trust: Trust, built: BuiltFiles) -> TargetFile:
         if decompress(packed, what=what) != plain:
             raise _other_bytes(artifact.manifest_path, store)
     return target_of(artifact.manifest_path, packed)
+
+
+def store_patches(store: Store, made: MadePatches) -> TargetFile:
+    """Bring a set of patches into *store*, file first, and return what to sign.
+
+    Raises Refused where other bytes stand under these names.
+    """
+    document = made.document
+    expect = Digest(document.length, document.sha256)
+    if not store.write_if_absent(document.file_path, made.file, expect=expect):
+        _compare(store, document.file_path, expect)
+    packed = compress(document.to_json())
+    store_document(store, document.document_path, packed)
+    return target_of(document.document_path, packed)
 
 
 def store_document(store: Store, path: str, data: bytes) -> None:
@@ -81,18 +95,17 @@ def _confirm(store: Store, trust: Trust, built: BuiltFiles, signed: TargetFile) 
     return signed
 
 
-def _compare_tarball(store: Store, artifact: Artifact) -> None:
-    """Accept the tarball of an interrupted publish if it is ours to the bit."""
-    path = artifact.tarball_path
-    if store.size(path) != artifact.length:
+def _compare(store: Store, path: str, expect: Digest) -> None:
+    """Accept what an interrupted publish left at *path* if it is ours to the bit."""
+    if store.size(path) != expect.length:
         raise _other_bytes(path, store)
     digest = hashlib.sha256()
     try:
-        for chunk in store.stream(path, offset=0, length=artifact.length):
+        for chunk in store.stream(path, offset=0, length=expect.length):
             digest.update(chunk)
     except NotFound:
         raise _other_bytes(path, store) from None
-    if digest.hexdigest() != artifact.sha256:
+    if digest.hexdigest() != expect.sha256:
         raise _other_bytes(path, store)
 
 

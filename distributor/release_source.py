@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 
-from manifests.artifact import Artifact, Layer
+from manifests.artifact import Artifact
 from manifests.pins import Pin, ReleasePins
 
 if TYPE_CHECKING:
+    from distributor.layers import Piece
     from distributor.stores.interface import ReadStore
     from distributor.trust import Trust
+    from manifests.documents import Sha256
     from manifests.errors import VenvoyError
+    from manifests.patches import PatchSet
+
+_T = TypeVar("_T")
 
 
 class ReleaseSource(Protocol):
@@ -28,68 +33,81 @@ class ReleaseSource(Protocol):
     def manifest(self, pin: Pin) -> Artifact:
         """Return the signed manifest that *pin* names."""
 
-    def layer(self, artifact: Artifact, layer: Layer) -> Iterator[bytes]:
-        """Yield a layer's bytes, unverified."""
+    def patch_sets(self, artifact: Artifact, bases: Sequence[Sha256]) -> list[PatchSet]:
+        """Return the signed patches that lead to *artifact* from artifacts of the identities *bases*."""
+
+    def fetch(self, piece: Piece, private: Path) -> IO[bytes]:
+        """Return the verified bytes of *piece*; *private* holds what does not fit into memory."""
 
 
 class StoreReleases:
-    """What an install needs of a store. Metadata is refreshed once, on first use.
+    """What an install needs of a store, or of several mirrors of one. Metadata is refreshed once.
 
-    Where the store is down, or its metadata has expired, what was verified on this host before still
+    Where no mirror answers, or metadata has expired, what was verified on this host before still
     counts: its signatures, versions and digests are checked again, its freshness is not. Anything else
     that is wrong with the store is an error. *allow_expired* takes expired metadata of the store too.
     """
 
     def __init__(self, store: ReadStore, state: Path, root: bytes, *, allow_expired: bool = False) -> None:
+        from distributor.stores.mirrors import TrustedMirrors
         from distributor.trust import Trust
-        from manifests.errors import MetadataExpired, NotFound, StoreUnavailable
+
+        def trust_in(source: ReadStore) -> Trust:
+            return Trust(source, state, root, check_expiry=not allow_expired)
 
         self._store = store
+        self._mirrors = TrustedMirrors(store, trust_in)
+        self._seen: Callable[[], Trust] = lambda: Trust.remembered(store.location, state, root)
         self._failure: VenvoyError | None = None
-        self._trust = Trust(store, state, root, check_expiry=not allow_expired)
-        try:
-            self._trust.refresh()
-        except (MetadataExpired, NotFound, StoreUnavailable) as error:
-            self._failure = error
-            self._trust = _remembered(store.location, state, root, error)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Why something older was used, if it was."""
-        if self._failure is None:
-            return ()
-        return (f"{self._failure}\nwent on with what was verified on this host before",)
+        """Why something older was used, and which mirrors were passed over."""
+        from distributor.stores.mirrors import MirroredStore
+
+        passed = self._store.passed_over if isinstance(self._store, MirroredStore) else []
+        notes = [f"mirror {location} was passed over: {why}" for location, why in passed]
+        if self._failure is not None:
+            notes.append(f"{self._failure}\nwent on with what was verified on this host before")
+        return tuple(notes)
 
     def pins(self, release: str) -> ReleasePins:
         """Return the signed pins of *release*."""
-        from manifests.errors import NotFound
-
-        try:
-            return self._trust.pins(release)
-        except NotFound as missing:
-            raise self._failure or missing from None
+        return self._ask(lambda trust: trust.pins(release))
 
     def manifest(self, pin: Pin) -> Artifact:
         """Return the signed manifest that *pin* names."""
-        from manifests.errors import NotFound
+        return self._ask(lambda trust: trust.manifest(pin))
 
+    def patch_sets(self, artifact: Artifact, bases: Sequence[Sha256]) -> list[PatchSet]:
+        """Return the signed patches that lead to *artifact* from artifacts of the identities *bases*."""
+        return self._ask(lambda trust: trust.patch_sets(artifact, bases))
+
+    def fetch(self, piece: Piece, private: Path) -> IO[bytes]:
+        """Return the verified bytes of *piece*, from the first mirror that has them right."""
+        from distributor.layers import verified_bytes
+        from distributor.stores.mirrors import first_good
+
+        def attempt(source: ReadStore) -> IO[bytes]:
+            chunks = source.stream(piece.path, offset=piece.offset, length=piece.length)
+            return verified_bytes(piece, chunks, private)
+
+        return first_good(self._store, attempt)
+
+    def _ask(self, question: Callable[[Trust], _T]) -> _T:
+        from manifests.errors import MetadataExpired, NotFound, StoreUnavailable, VerificationFailed
+
+        failure = self._failure
+        if failure is None:
+            try:
+                return self._mirrors.ask(question)
+            except (MetadataExpired, NotFound, StoreUnavailable) as error:
+                failure = error
         try:
-            return self._trust.manifest(pin)
-        except NotFound as missing:
-            raise self._failure or missing from None
-
-    def layer(self, artifact: Artifact, layer: Layer) -> Iterator[bytes]:
-        """Yield a layer's bytes, unverified."""
-        return self._store.stream(artifact.tarball_path, offset=layer.offset, length=layer.length)
-
-
-def _remembered(location: str, state: Path, root: bytes, failure: VenvoyError) -> Trust:
-    from distributor.trust import Trust
-    from manifests.errors import NotFound
-
-    trust = Trust.remembered(location, state, root)
-    try:
-        trust.refresh()
-    except NotFound:
-        raise failure from None
-    return trust
+            remembered = self._seen()
+            remembered.refresh()
+            answer = question(remembered)
+        except (NotFound, StoreUnavailable, VerificationFailed):
+            raise failure from None
+        self._failure = failure
+        return answer

@@ -15,9 +15,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeVar
 
 from distributor.built_files import BuiltFiles
+from distributor.frozen_store import FrozenStore
 from distributor.initialisation import ROOT_FILE, initialise
 from distributor.keys import load_signers
-from distributor.payload import store_artifact, store_document, target_of
+from distributor.payload import store_artifact, store_document, store_patches, target_of
 from distributor.places import read_root
 from distributor.roles import MAX_TIMESTAMP_BYTES, TIMESTAMP, expiry, meta_file, metadata_path, sign
 from distributor.trust import ARTIFACTS, RELEASES, Trust
@@ -28,10 +29,11 @@ from manifests.errors import InvalidInput, Locked, NotFound, Refused, StoreUnava
 from manifests.pins import Pin, ReleasePins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from distributor.stores.interface import ReadStore, Store
+    from distributor.patch_making import MadePatches
+    from distributor.stores.interface import Store
     from distributor.tuf_api import Signed, Signer, TargetFile
 
 __all__ = [
@@ -87,8 +89,13 @@ class Repository:
         self._state_dir = state_dir
         self._now = now
 
-    def publish(self, artifacts: Sequence[BuiltFiles]) -> PublishResult:
-        """Store and sign *artifacts*. The same bytes again change nothing.
+    @property
+    def trust(self) -> Trust:
+        """The verified present state."""
+        return self._state().trust
+
+    def publish(self, artifacts: Sequence[BuiltFiles], patches: Sequence[MadePatches] = ()) -> PublishResult:
+        """Store and sign *artifacts*, and *patches* to them. The same bytes again change nothing.
 
         Raises Refused for other bytes under a published name, VerificationFailed where a file is not
         what its manifest says or the store's state does not verify; then nothing of it is visible.
@@ -97,6 +104,7 @@ class Repository:
         stored = {
             built.artifact.manifest_path: store_artifact(self._store, trust, built) for built in artifacts
         }
+        stored |= {made.document.document_path: store_patches(self._store, made) for made in patches}
         added = self._sign(ARTIFACTS, stored)
         return PublishResult(published=added, unchanged=tuple(sorted(set(stored) - set(added))))
 
@@ -234,7 +242,7 @@ class Repository:
             if found is None:
                 raise NotFound(f"{self._store.location} is not a signed store; 'venvoy init' makes one")
             data, version = found
-            trust = Trust(_Frozen(self._store, data), self._state_dir, self._root, check_expiry=False)
+            trust = Trust(FrozenStore(self._store, data), self._state_dir, self._root, check_expiry=False)
             try:
                 trust.refresh()
             except VerificationFailed:
@@ -251,23 +259,6 @@ class Repository:
 class _State:
     trust: Trust
     version: str
-
-
-class _Frozen:
-    """A store whose timestamp is the one that was read: what is verified is what is replaced."""
-
-    def __init__(self, store: ReadStore, timestamp: bytes) -> None:
-        self._store = store
-        self._timestamp = timestamp
-        self.location = store.location
-
-    def read(self, path: str, *, limit: int) -> bytes:
-        """Return an object; see ReadStore."""
-        return self._timestamp if path == TIMESTAMP else self._store.read(path, limit=limit)
-
-    def stream(self, path: str, *, offset: int, length: int) -> Iterator[bytes]:
-        """Yield a byte range; see ReadStore."""
-        return self._store.stream(path, offset=offset, length=length)
 
 
 def _pin(artifact: Artifact, signed: TargetFile) -> Pin:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,10 @@ from distributor.dependencies import check_dependencies
 from distributor.handover import announce
 from distributor.health import check_entry_points, run_checks
 from distributor.installed_tree import compare, digest_of_indexes
-from distributor.layers import LayerCache, streamed, through_cache
+from distributor.layer_sources import layers_of
 from distributor.linking import sharing
 from distributor.mutable import Merged, carry_over, keep_pristine, merge
+from distributor.patching import find_bases
 from distributor.release_source import ReleaseSource
 from distributor.staged_files import StagedFiles
 from distributor.syncing import sync_file_system
@@ -72,15 +72,13 @@ def fill(staged: Path, plan: Plan, source: ReleaseSource, report: Report) -> Fil
         report("unpack", done, artifact.length)
 
     report("unpack", 0, artifact.length)
-    stream = functools.partial(source.layer, artifact)
     files: Callable[[int, frozenset[str]], StagedFiles] = StagedFiles
     why = None
-    if plan.cache is None:
-        open_layer = streamed(stream)
-    else:
-        open_layer = through_cache(stream, LayerCache(plan.cache))
-        if plan.link_mode != "copy":
-            files, why = sharing(plan.link_mode, plan.cache, staged, artifact.mutable_paths)
+    if plan.cache is not None and plan.link_mode != "copy":
+        files, why = sharing(plan.link_mode, plan.cache, staged, artifact.mutable_paths)
+    open_layer = layers_of(
+        artifact, source, plan.cache, find_bases(Path(plan.receipt.destination), artifact.service)
+    )
     Unpacker(artifact, open_layer, staged, jobs=plan.jobs, files=files).run(layer_done)
     keep_pristine(staged, artifact.mutable_paths)
     return Filled(fetched=fetched, copied_because=why)

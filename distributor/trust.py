@@ -15,12 +15,13 @@ from distributor.remembered import RememberedStore
 from distributor.tuf_client import NO_EXPIRY, TufClient
 from manifests import BUILT
 from manifests.artifact import Artifact
-from manifests.documents import sha256_bytes
+from manifests.documents import Sha256, sha256_bytes
 from manifests.errors import NotFound, VerificationFailed
+from manifests.patches import PatchSet, leads_to, patch_document_path
 from manifests.pins import ReleasePins, pins_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from distributor.stores.interface import ReadStore
@@ -112,6 +113,21 @@ class Trust:
         if target is None or self._client.find(path) is None:
             raise NotFound(f"{path} is not published in {self._store.location}")
         return self._artifact(target, None)
+
+    def patch_sets(self, artifact: Artifact, bases: Iterable[Sha256]) -> list[PatchSet]:
+        """Return the signed patches to *artifact* from artifacts of the identities *bases*."""
+        targets = self._client.targets_of(ARTIFACTS)
+        found = []
+        for base in bases:
+            path = patch_document_path(artifact.service, artifact.stem, base)
+            target = targets.get(path)
+            if target is None or self._client.find(path) is None:
+                continue
+            plain = decompress(self._client.read(target), what=f"{path} in {self._store.location}")
+            patches = PatchSet.from_json(plain, what=path)
+            if leads_to(patches, artifact) and patches.base == base:
+                found.append(patches)
+        return found
 
     def entries(self, role: str) -> Mapping[str, TargetFile]:
         """Return all that *role* (``artifacts`` or ``releases``) signs, by path."""

@@ -92,7 +92,8 @@ class Unpacker:
         try:
             opened = self._open_layer(layer, self._root)
             with opened.file as packed:
-                read = tar_bytes(packed, layer, self._artifact.compression)
+                plain = opened.plain
+                read = packed.read if plain else tar_bytes(packed, layer, self._artifact.compression)
                 sink = self._files(self._root_fd, self._hidden.get(index, frozenset()))
                 try:
                     if layer.members:

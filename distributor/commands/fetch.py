@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from distributor.opening import StepProgress, open_releases
+from distributor.opening import StepProgress, StoreOptions, open_releases
 from distributor.options import (
     allow_expired_option,
     cache_option,
     host_store_option,
     jobs_option,
     json_option,
+    limit_rate_option,
     python_option,
     report,
     root_option,
@@ -30,21 +31,32 @@ from manifests.console import Console, size
 @root_option
 @state_option
 @cache_option
+@click.option(
+    "--dest",
+    "beside",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/openstack/venvs/SERVICE"),
+    show_default=True,
+    help="Where the venv will stand; patches are applied to what stands there, or beside it.",
+)
 @python_option
 @target_option
 @jobs_option
+@limit_rate_option
 @allow_expired_option
 @json_option
 def command(
     services: tuple[str, ...],
     release: str,
-    store: str | None,
+    stores: tuple[str, ...],
     root: Path | None,
     state: Path,
     cache: Path | None,
+    beside: Path,
     python: Path | None,
     target: str | None,
     jobs: int,
+    limit_rate: int | None,
     allow_expired: str | None,
     *,
     as_json: bool,
@@ -65,11 +77,14 @@ def command(
     from manifests.naming import release_name, service_name
 
     console = Console(quiet=as_json)
+    options = StoreOptions(
+        stores=stores, root=root, state=state, limit_rate=limit_rate, allow_expired=allow_expired
+    )
     place = (cache or state / "cache").absolute()
     started = time.monotonic()
     results = []
     with as_host_errors(place):
-        source = open_releases(store, root, state, allow_expired=allow_expired)
+        source = open_releases(options)
         for service in services:
             results.append(
                 fetch(
@@ -79,6 +94,7 @@ def command(
                     place,
                     target=target,
                     python=python,
+                    beside=beside,
                     jobs=jobs,
                     report=StepProgress(console),
                 )

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.opening import StepProgress, open_releases
+from distributor.opening import StepProgress, StoreOptions, open_releases
 from distributor.options import (
     allow_expired_option,
     cache_option,
     host_store_option,
     jobs_option,
     json_option,
+    limit_rate_option,
     python_option,
     report,
     root_option,
@@ -42,6 +43,7 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 @python_option
 @target_option
 @jobs_option
+@limit_rate_option
 @click.option(
     "--link-mode",
     type=click.Choice(["copy", "hardlink", "reflink"]),
@@ -63,13 +65,14 @@ def command(
     release: str,
     dest: Path,
     link: Path | None,
-    store: str | None,
+    stores: tuple[str, ...],
     root: Path | None,
     state: Path,
     cache: Path | None,
     python: Path | None,
     target: str | None,
     jobs: int,
+    limit_rate: int | None,
     link_mode: str,
     allow_expired: str | None,
     *,
@@ -112,10 +115,13 @@ def command(
         evidence=state / "failed-checks",
     )
     console = Console(quiet=as_json)
+    options = StoreOptions(
+        stores=stores, root=root, state=state, limit_rate=limit_rate, allow_expired=allow_expired
+    )
     started = time.monotonic()
     result = install(
         request,
-        lambda: open_releases(store, root, state, allow_expired=allow_expired),
+        lambda: open_releases(options),
         StepProgress(console),
     )
     console.done()

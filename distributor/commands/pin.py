@@ -31,9 +31,9 @@ def command(release: str, names: tuple[str, ...], store: str, keys: Path, *, as_
     """
     from distributor.built_files import named_artifacts
     from distributor.repository import PIN_ROLES, open_repository
-    from distributor.stores.location import open_store
+    from distributor.stores.location import open_writable_store
 
-    opened = open_store(store)
+    opened = open_writable_store(store)
     repository = open_repository(opened, keys, PIN_ROLES)
     pinned = repository.pin(release, repository.pins_for(named_artifacts(names)))
     document = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option, keys_option, report, store_option
+from distributor.options import jobs_option, json_option, keys_option, report, store_option
+from manifests.console import Console, size
 
 
 @click.command(name="publish")
@@ -19,8 +20,23 @@ from distributor.options import json_option, keys_option, report, store_option
 )
 @store_option
 @keys_option
+@click.option(
+    "--patch-from",
+    metavar="RELEASE",
+    multiple=True,
+    help="Make patches from what this release pins, for hosts that have it. May be repeated.",
+)
+@jobs_option
 @json_option
-def command(build_dirs: tuple[Path, ...], store: str, keys: Path, *, as_json: bool) -> None:
+def command(
+    build_dirs: tuple[Path, ...],
+    store: str,
+    keys: Path,
+    patch_from: tuple[str, ...],
+    jobs: int,
+    *,
+    as_json: bool,
+) -> None:
     """Publish what was built in BUILD_DIR: every artifacts/SERVICE/*.json and its tarball.
 
     Needs the keys of artifacts, snapshot and timestamp. Published names are never reused; the same
@@ -30,18 +46,34 @@ def command(build_dirs: tuple[Path, ...], store: str, keys: Path, *, as_json: bo
     Examples:
       venvoy publish build/
       venvoy publish build/ --store file:///srv/venvoy --keys /etc/venvoy/keys
+      venvoy publish build/ --patch-from 2026.1.0
     """
     from distributor.built_files import find_built
+    from distributor.publishing import publish
     from distributor.repository import PUBLISH_ROLES, open_repository
-    from distributor.stores.location import open_store
+    from distributor.stores.location import open_writable_store
 
-    opened = open_store(store)
-    result = open_repository(opened, keys, PUBLISH_ROLES).publish(find_built(build_dirs))
+    opened = open_writable_store(store)
+    console = Console(quiet=as_json)
+    done = publish(
+        open_repository(opened, keys, PUBLISH_ROLES),
+        opened,
+        find_built(build_dirs),
+        patch_from=patch_from,
+        jobs=jobs,
+        progress=lambda service, count, total: console.bar(f"patch {service}", count, total),
+    )
+    console.done()
+    result = done.result
     document = {
         "store": opened.location,
         "published": list(result.published),
         "unchanged": list(result.unchanged),
+        "patches": done.patches,
     }
-    lines = [f"published {path}" for path in result.published]
+    lines = [
+        f"published {path}" + (f" ({size(done.patches[path])} of patches)" if path in done.patches else "")
+        for path in result.published
+    ]
     lines += [f"unchanged {path}" for path in result.unchanged]
     report(document, lambda: "\n".join(lines), as_json=as_json)

@@ -24,8 +24,8 @@ def command(store: str, keys: Path, *, as_json: bool) -> None:
       venvoy renew --store /srv/venvoy --keys /etc/venvoy/online-keys
     """
     from distributor.repository import RENEW_ROLES, open_repository
-    from distributor.stores.location import open_store
+    from distributor.stores.location import open_writable_store
 
-    opened = open_store(store)
+    opened = open_writable_store(store)
     open_repository(opened, keys, RENEW_ROLES).renew()
     report({"store": opened.location, "renewed": True}, lambda: f"renewed {opened.location}", as_json=as_json)

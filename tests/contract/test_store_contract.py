@@ -1,4 +1,4 @@
-"""What every store promises, run over every backend. A new backend joins by one row in STORES."""
+"""What every store promises, run over every backend. The backends are in conftest.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from distributor.stores.directory import DirectoryStore
 from distributor.stores.interface import CHUNK_SIZE, Digest
-from distributor.stores.location import open_store
+from distributor.stores.location import open_store, open_writable_store
 from manifests.documents import sha256_bytes
 from manifests.errors import InvalidInput, NotFound, Refused, StoreUnavailable, VerificationFailed
 
@@ -23,29 +23,14 @@ if TYPE_CHECKING:
 
     from distributor.stores.interface import Store
 
-# Each makes a store for a test's directory; called again, in another process too, it opens the same.
-STORES = {
-    "directory": lambda tmp_path: DirectoryStore(tmp_path / "store"),
-    "file-url": lambda tmp_path: open_store(f"file://{tmp_path}/store"),
-}
 PROCESSES = multiprocessing.get_context("fork")
-
-
-@pytest.fixture(params=STORES.values(), ids=STORES.keys())
-def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
-    return lambda: request.param(tmp_path)
-
-
-@pytest.fixture
-def store(make_store: Callable[[], Store]) -> Store:
-    return make_store()
 
 
 def run_all(processes: list) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
         assert process.exitcode == 0
 
 
@@ -183,29 +168,29 @@ def test_delete_removes_and_may_be_repeated(store: Store) -> None:
     assert store.write_if_absent("a/b", b"y")
 
 
-def test_of_many_writers_of_one_name_exactly_one_wins(make_store: Callable[[], Store]) -> None:
+def test_of_many_writers_of_one_name_exactly_one_wins(make_store: Callable[[], Store], rounds: int) -> None:
     results = PROCESSES.Queue()
     barrier = PROCESSES.Barrier(6)
 
     def write(number: int) -> None:
         barrier.wait()
-        for name in range(10):
+        for name in range(rounds):
             results.put((name, number, make_store().write_if_absent(f"a/{name}", b"%d" % number * 1000)))
 
     run_all([PROCESSES.Process(target=write, args=(number,)) for number in range(6)])
-    outcomes = [results.get(timeout=5) for _ in range(60)]
-    for name in range(10):
+    outcomes = [results.get(timeout=5) for _ in range(6 * rounds)]
+    for name in range(rounds):
         winners = [number for which, number, won in outcomes if which == name and won]
         assert len(winners) == 1
         assert make_store().read(f"a/{name}", limit=10_000) == b"%d" % winners[0] * 1000
 
 
-def test_racing_compare_and_swap_loses_no_update(make_store: Callable[[], Store]) -> None:
+def test_racing_compare_and_swap_loses_no_update(make_store: Callable[[], Store], rounds: int) -> None:
     make_store().replace_if_unchanged("counter", b"0", None)
 
     def count() -> None:
         store = make_store()
-        for _ in range(15):
+        for _ in range(rounds):
             while True:
                 found = store.read_versioned("counter", limit=100)
                 assert found is not None
@@ -213,7 +198,7 @@ def test_racing_compare_and_swap_loses_no_update(make_store: Callable[[], Store]
                     break
 
     run_all([PROCESSES.Process(target=count) for _ in range(4)])
-    assert make_store().read("counter", limit=100) == b"60"
+    assert make_store().read("counter", limit=100) == b"%d" % (4 * rounds)
 
 
 def test_a_killed_writer_leaves_nothing_visible(make_store: Callable[[], Store], tmp_path: Path) -> None:
@@ -338,16 +323,26 @@ class TestDirectory:
     ("location", "message"),
     [
         ("", "no store is named"),
-        ("https://repo.example/store", "stores at https: are not supported by this version"),
-        ("s3://bucket/prefix", "stores at s3: are not supported"),
+        ("s3:bucket", "is named s3://BUCKET"),
+        ("s3://bucket/prefix?secret", "without credentials or a query"),
         ("ftp://host/x", "ftp: is no kind of store"),
         ("file://otherhost/x", "lies on this machine"),
         ("file:", "needs a path"),
     ],
 )
 def test_locations_that_are_no_store(location: str, message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        open_store(location)
+    for opening in (open_store, open_writable_store):
+        with pytest.raises(InvalidInput, match=message):
+            opening(location)
+
+
+def test_a_store_on_the_web_is_not_written_to() -> None:
+    with pytest.raises(Refused, match=r"https://repo\.example/store is read-only"):
+        open_writable_store("https://repo.example/store")
+
+
+def test_a_store_in_s3_is_named_by_its_place() -> None:
+    assert open_store("s3://bucket/prefix/").location == "s3://bucket/prefix"
 
 
 @pytest.mark.parametrize("location", ["https://user:CANARY@host/x", "s3://CANARY@bucket", "http://CANARY@h"])

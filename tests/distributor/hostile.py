@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import zstandard
 
-from distributor.layers import streamed
+from distributor.layers import OpenedLayer, OpenLayer, verified_bytes
 from distributor.unpack import Unpacker
 from manifests.artifact import Artifact, Layer, Needs, Overlap
 from manifests.documents import Sha256, sha256_bytes
@@ -99,13 +99,20 @@ def artifact(
     return found, tarball
 
 
+def streamed(source: Callable[[Layer], Iterable[bytes]]) -> OpenLayer:
+    """Return layers straight from *source*, verified as an install does."""
+    return lambda layer, private: OpenedLayer(
+        verified_bytes(layer, iter(source(layer)), private), layer.length
+    )
+
+
 def unpack(found: Artifact, tarball: bytes, root: Path, *, jobs: int = 1) -> None:
     """Unpack as an install does."""
 
     def source(layer: Layer) -> list[bytes]:
         return [tarball[layer.offset : layer.offset + layer.length]]
 
-    Unpacker(found, streamed(lambda layer: iter(source(layer))), root, jobs=jobs).run()
+    Unpacker(found, streamed(source), root, jobs=jobs).run()
 
 
 def _count(body: bytes) -> int:

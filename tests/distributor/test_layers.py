@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from distributor.layers import LayerCache, through_cache, verified_bytes
+from distributor.layers import LayerCache, OpenedLayer, through_cache, verified_bytes
 from distributor.unnamed import give_name, unnamed_file
 from manifests.artifact import Layer
 from manifests.documents import Sha256, sha256_bytes
 from manifests.errors import VerificationFailed
+from tests.distributor.hostile import streamed
 
 LARGE = 9 * 1024 * 1024  # more than is held in memory
 
@@ -60,11 +61,11 @@ def test_what_was_fetched_once_is_not_fetched_again(tmp_path: Path, size: int) -
     wanted = layer(data)
     asked = []
 
-    def source(item: Layer) -> Any:
+    def source(item: Layer) -> list[bytes]:
         asked.append(item)
-        return iter([data])
+        return [data]
 
-    open_layer = through_cache(source, LayerCache(tmp_path))
+    open_layer = through_cache(streamed(source), LayerCache(tmp_path))
     for fetched in (size, 0):
         opened = open_layer(wanted, tmp_path)
         assert opened.file.read() == data
@@ -102,7 +103,7 @@ def test_a_link_in_the_cache_leads_nowhere(tmp_path: Path) -> None:
 def test_wrong_bytes_are_never_kept(tmp_path: Path) -> None:
     wanted = layer(b"right")
     with pytest.raises(VerificationFailed):
-        through_cache(lambda _: iter([b"wrong"]), LayerCache(tmp_path))(wanted, tmp_path)
+        through_cache(streamed(lambda _: [b"wrong"]), LayerCache(tmp_path))(wanted, tmp_path)
     assert kept(tmp_path) == []
 
 
@@ -113,7 +114,7 @@ def test_a_full_disk_costs_the_copy_and_not_the_install(
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr("distributor.layers.give_name", full)
-    opened = through_cache(lambda _: iter([b"bytes"]), LayerCache(tmp_path))(layer(b"bytes"), tmp_path)
+    opened = through_cache(streamed(lambda _: [b"bytes"]), LayerCache(tmp_path))(layer(b"bytes"), tmp_path)
     assert opened.file.read() == b"bytes"
     assert kept(tmp_path) == []
 
@@ -123,7 +124,7 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     made = [layer(bytes([number]) * 1000) for number in range(4)]
     for number, item in enumerate(made):
         with verified_bytes(item, iter([bytes([number]) * 1000]), cache.folder(item)) as held:
-            cache.keep(item, held)
+            cache.keep(item, OpenedLayer(held, 1000))
         os.utime(cache.folder(item) / item.sha256, (number, number))
     found = cache.find(made[0])  # used again: now the youngest
     assert found is not None

@@ -16,11 +16,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distributor.layers import streamed
 from distributor.unpack import Unpacker
 from manifests.artifact import Layer, Overlap
 from manifests.errors import StoreUnavailable, VenvoyError, VerificationFailed
-from tests.distributor.hostile import Member, artifact, edited, folder, link, member, tar, unpack
+from tests.distributor.hostile import Member, artifact, edited, folder, link, member, streamed, tar, unpack
 
 GOOD = (
     folder("lib"),

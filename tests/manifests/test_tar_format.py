@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.tar_format import (
+from manifests.tar_format import (
     BLOCK,
     END_OF_ARCHIVE,
     MTIME,
