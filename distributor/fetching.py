@@ -13,7 +13,6 @@ from pathlib import Path
 from distributor.host_check import check_needs, check_space, choose_pin
 from distributor.layer_sources import layers_of
 from distributor.layers import CACHE_LIMIT, LayerCache
-from distributor.patching import find_bases
 from distributor.places import private_directory
 from distributor.release_source import ReleaseSource
 from distributor.syncing import sync_file_system
@@ -54,7 +53,7 @@ def fetch(  # noqa: PLR0913 - what is wanted, from where, to where, and how
     check_needs(artifact, interpreter)
     layers = LayerCache(private_directory(cache, tighten=True))
     check_space(artifact, cache)
-    open_layer = layers_of(artifact, source, cache, find_bases(beside, service) if beside else ())
+    open_layer = layers_of(artifact, source, cache, beside or cache)
     fetched = done = 0
 
     def bring(index: int) -> int:

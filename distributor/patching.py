@@ -30,6 +30,8 @@ from manifests.receipt import read_receipt
 _PIECE = 1024 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 _MAX_WINDOW = 128 * 1024 * 1024
+_LARGEST = 64 * 1024 * 1024  # what is rebuilt in memory
+_MOST_BASES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +46,13 @@ class Base:
         return next((layer for layer in self.artifact.layers if layer.tar_sha256 == tar_sha256), None)
 
 
-def find_bases(destination: Path, service: str) -> list[Base]:
-    """Return the artifacts of *service* at *destination*, kept for rollback there, or installed beside it."""
+def find_bases(destination: Path) -> list[Base]:
+    """Return the artifacts at *destination*, kept for rollback there, or installed beside it."""
     beside = destination.parent.iterdir() if destination.parent.is_dir() else ()
     found: dict[str, Base] = {}
     for tree in (destination, *previous_paths(destination), *sorted(beside)):
         receipt = read_receipt(tree)
-        if receipt is None or receipt.service != service or receipt.identity in found:
+        if receipt is None or receipt.identity in found or len(found) == _MOST_BASES:
             continue
         try:
             artifact = Artifact.from_json((tree / MANIFEST).read_bytes(), what=str(tree / MANIFEST))
@@ -59,6 +61,20 @@ def find_bases(destination: Path, service: str) -> list[Base]:
         if artifact.identity == receipt.identity:
             found[receipt.identity] = Base(artifact=artifact, tree=tree)
     return list(found.values())
+
+
+def rebuilt(bases: Sequence[Base], other: OpenLayer) -> OpenLayer:
+    """Return layers that a venv here holds too from its files; all others from *other*."""
+    owners = {layer.tar_sha256: (base, layer) for base in bases for layer in base.artifact.layers}
+
+    def open_layer(layer: Layer, private: Path) -> OpenedLayer:
+        base, same = owners.get(layer.tar_sha256, (None, layer))
+        if base is None or same.tar_length > _LARGEST:
+            return other(layer, private)
+        data = rebuild_layer(base.tree, base.artifact, same)
+        return other(layer, private) if data is None else OpenedLayer(io.BytesIO(data), 0, plain=True)
+
+    return open_layer
 
 
 def patched(

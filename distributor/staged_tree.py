@@ -14,7 +14,6 @@ from distributor.installed_tree import compare, digest_of_indexes
 from distributor.layer_sources import layers_of
 from distributor.linking import sharing
 from distributor.mutable import Merged, carry_over, keep_pristine, merge
-from distributor.patching import find_bases
 from distributor.release_source import ReleaseSource
 from distributor.staged_files import StagedFiles
 from distributor.syncing import sync_file_system
@@ -76,9 +75,7 @@ def fill(staged: Path, plan: Plan, source: ReleaseSource, report: Report) -> Fil
     why = None
     if plan.cache is not None and plan.link_mode != "copy":
         files, why = sharing(plan.link_mode, plan.cache, staged, artifact.mutable_paths)
-    open_layer = layers_of(
-        artifact, source, plan.cache, find_bases(Path(plan.receipt.destination), artifact.service)
-    )
+    open_layer = layers_of(artifact, source, plan.cache, Path(plan.receipt.destination))
     Unpacker(artifact, open_layer, staged, jobs=plan.jobs, files=files).run(layer_done)
     keep_pristine(staged, artifact.mutable_paths)
     return Filled(fetched=fetched, copied_because=why)
