@@ -85,7 +85,11 @@ def activate(staged: Path, destination: Path, standing: Standing, *, atomic: boo
         staged.rename(aside)
     else:
         destination.rename(aside)
-        staged.rename(destination)
+        try:
+            staged.rename(destination)
+        except BaseException:
+            aside.rename(destination)  # as it was: whoever comes next must find the host's files
+            raise
     sync_directory(parent)
     return aside
 

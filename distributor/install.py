@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from distributor.exclusive import as_host_errors, exclusive, refuse_planted
 from distributor.siblings import litter
-from manifests.layout import HANDOVER
+from manifests.layout import HANDOVER, RECEIPT
 from manifests.receipt import Receipt, read_receipt
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:
     if not result.changed:
         from manifests.atomic_file import sync_directory
 
-        sync_directory(request.destination.parent)  # a killed run may have renamed without getting there
+        # A killed run may have renamed its receipt, or its tree, without getting here.
+        sync_directory((request.destination / RECEIPT).parent)
+        sync_directory(request.destination.parent)
     if request.link is None:
         return result
     from distributor.staging import flip_link

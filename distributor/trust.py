@@ -39,7 +39,8 @@ class Trust:
 
     *state_dir* remembers, privately and for each store, what was seen, so that nothing older is
     accepted later. *now* replaces the clock; without *check_expiry* freshness is not asked for.
-    Every method raises VerificationFailed, NotFound, StoreUnavailable or Locked, and no other.
+    Every method raises VerificationFailed, NotFound, StoreUnavailable, Locked, or HostUnsuitable where a
+    local file cannot be used, and no other.
     """
 
     def __init__(

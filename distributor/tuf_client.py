@@ -201,7 +201,7 @@ def check_cache(directory: Path) -> None:
         elif path.suffix == ".json" and not path.is_symlink():
             _check_cached(path)
     # A killed run may have shown names that are not on disk yet; what builds on them must not be first.
-    for folder in (history, directory / DOCUMENTS, directory):
+    for folder in (history, directory / DOCUMENTS, directory, directory.parent, directory.parent.parent):
         if folder.is_dir():
             sync_directory(folder)
     if (directory / "snapshot.json").exists() and not (directory / "timestamp.json").exists():

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from securesystemslib import exceptions as signing
 from tuf.api import exceptions as tuf
 
-from manifests.errors import MetadataExpired, NotFound, StoreUnavailable, VenvoyError, VerificationFailed
+from manifests.errors import (
+    HostUnsuitable,
+    MetadataExpired,
+    NotFound,
+    StoreUnavailable,
+    VenvoyError,
+    VerificationFailed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,9 +55,10 @@ TABLE: tuple[tuple[type[Exception], type[VenvoyError], str], ...] = (
     (tuf.SlowRetrievalError, StoreUnavailable, "the store answers too slowly; try again or use a mirror"),
     (tuf.DownloadHTTPError, StoreUnavailable, "the store answered with an error; try again or use a mirror"),
     (tuf.DownloadError, StoreUnavailable, "the store cannot be read; try again or use a mirror"),
-    (signing.StorageError, StoreUnavailable, "a local file cannot be used"),
+    (signing.StorageError, HostUnsuitable, "a local file cannot be used"),
     (signing.Error, VerificationFailed, _ALTERED),
-    (OSError, StoreUnavailable, "a local file cannot be used"),
+    # Not StoreUnavailable: a store that is down can be done without, a disk that fails cannot.
+    (OSError, HostUnsuitable, "a local file cannot be used"),
 )
 _MISSING = (403, 404)
 

@@ -25,6 +25,7 @@ from distributor.trust import Trust
 from distributor.tuf_api import TargetFile
 from distributor.tuf_errors import TABLE, translate
 from manifests.errors import (
+    HostUnsuitable,
     Locked,
     NotFound,
     Refused,
@@ -410,7 +411,7 @@ def test_a_failed_sync_is_an_error(site: Site, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(5, "Input/output error", str(path))
 
     monkeypatch.setattr(tuf_client, "sync_file_system", fail)
-    with pytest.raises(StoreUnavailable, match="Input/output error"):
+    with pytest.raises(HostUnsuitable, match="Input/output error"):
         site.refreshed()
 
 

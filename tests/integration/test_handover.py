@@ -19,6 +19,7 @@ from distributor.rollback import roll_back
 from distributor.siblings import previous_paths
 from distributor.stores.directory import DirectoryStore
 from manifests.artifact import MutablePath
+from manifests.errors import HostUnsuitable
 from manifests.layout import HANDOVER
 from manifests.receipt import read_receipt
 from tests.small_site import HOST, SmallSite, litter, run, venvoy
@@ -189,3 +190,21 @@ def test_a_prepared_directory_is_finished_too(
     )
     site.install("1.0.0", dest)
     assert_late_write_is_there(dest)
+
+
+def test_the_second_rename_that_fails_puts_the_first_back(
+    site: SmallSite, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def full_at_the_second(self: Path, target: Path) -> Path:
+        if target == dest and "-old-" not in self.name:
+            raise OSError(28, "No space left on device", str(target))
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full_at_the_second)
+        with pytest.raises(HostUnsuitable, match="No space left"):
+            install_here(site, "2.0.0", dest, atomic=False)
+    assert run([str(dest / "bin/demo-manage")]).stdout == "demo 1.0.0\n"
+    assert litter(dest.parent) == []
