@@ -100,7 +100,7 @@ def patched(
             piece = Piece(origin.file_path, patch.offset, patch.length, patch.sha256)
             with fetch(piece, private) as packed:
                 data = packed.read()
-            return OpenedLayer(_apply(data, base, layer, private), patch.length, plain=True)
+            return OpenedLayer(apply_patch(data, base, layer, private), patch.length, plain=True)
         except (NotFound, StoreUnavailable, VerificationFailed):
             return other(layer, private)
 
@@ -135,7 +135,7 @@ def _read_all(read: Callable[[int], bytes], length: int) -> bytes:
     return b"".join(parts)
 
 
-def _apply(patch: bytes, base: bytes, layer: Layer, private: Path) -> IO[bytes]:
+def apply_patch(patch: bytes, base: bytes, layer: Layer, private: Path) -> IO[bytes]:
     """Return the layer's tar bytes. Raises VerificationFailed for anything but the signed ones."""
     prefix = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     unpacker = zstandard.ZstdDecompressor(dict_data=prefix, max_window_size=_MAX_WINDOW)

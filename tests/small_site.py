@@ -73,8 +73,12 @@ class SmallSite:
         checks: Checks = NO_CHECKS,
         more_wheels: Sequence[Path] = (),
         barrier: str | None = None,
+        publish: bool = True,
     ) -> BuiltArtifact:
-        """Build and publish *service* with *files* in site-packages and *etc* below ``etc/<service>``."""
+        """Build *service* with *files* in site-packages and *etc* below ``etc/<service>``, and pin it.
+
+        Without *publish* it is only built.
+        """
         module = service.replace("-", "_")
         wheel = make_wheel(
             self.directory / "wheels" / release,
@@ -92,8 +96,9 @@ class SmallSite:
         built = self.build(
             release, service, [wheel, *more_wheels], mutable=mutable, checks=checks, barrier=barrier
         )
-        self.publish(built)
-        self.pin(release, built)
+        if publish:
+            self.publish(built)
+            self.pin(release, built)
         return built
 
     def build(
