@@ -27,6 +27,8 @@ _COMMANDS = {
     "renew": ("distributor.commands.renew", "sign", "Sign the store's present state for another term."),
     "releases": ("distributor.commands.releases", "", "List the releases of a store."),
     "serve-store": ("distributor.commands.serve_store", "", "Serve a directory store over HTTP, read-only."),
+    "export": ("distributor.commands.export", "", "Write a release into one file, a bundle."),
+    "import": ("distributor.commands.import_", "", "Add a bundle to a store."),
     "fetch": ("distributor.commands.fetch", "", "Bring what an install will need onto this host."),
     "install": ("distributor.commands.install", "", "Install a service of a release on this host."),
     "status": ("distributor.commands.status", "", "Show what is installed."),

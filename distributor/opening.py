@@ -20,6 +20,7 @@ class StoreOptions:
     """What command lines say of stores: mirrors in order, the trusted root, the memory, the speed.
 
     *limit_rate* is in bytes per second. *allow_expired* is the reason, or None where nothing may be.
+    A *bundle* is read instead of all stores.
     """
 
     stores: tuple[str, ...]
@@ -27,6 +28,7 @@ class StoreOptions:
     state: Path
     limit_rate: int | None = None
     allow_expired: str | None = None
+    bundle: Path | None = None
 
 
 def open_releases(options: StoreOptions) -> ReleaseSource:
@@ -38,6 +40,12 @@ def open_releases(options: StoreOptions) -> ReleaseSource:
     from distributor.release_source import StoreReleases
     from distributor.stores.location import open_mirrors
 
+    if options.bundle is not None:
+        from distributor.bundles import open_bundle
+
+        root = read_root(options.root)
+        bundle = open_bundle(options.bundle, root)
+        return StoreReleases(bundle, options.state, root, allow_expired=True)
     if not options.stores:
         raise InvalidInput("name the artifact store: --store LOCATION, or VENVOY_STORE")
     limit = None

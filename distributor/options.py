@@ -75,6 +75,11 @@ host_store_option = click.option(
     help="The artifact store: a directory, file:, http(s): or s3:. Repeated: its mirrors, in order. "
     "Also VENVOY_STORE.",
 )
+bundle_option = click.option(
+    "--bundle",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Read this bundle instead of a store (see 'venvoy export').",
+)
 limit_rate_option = click.option(
     "--limit-rate", type=ByteCount(), metavar="SIZE", help="Fetch at most so many bytes a second (500K, 2M)."
 )

@@ -130,6 +130,13 @@ class Trust:
                 found.append(patches)
         return found
 
+    def document(self, path: str) -> bytes:
+        """Return the verified bytes of what is signed at *path*. Raises NotFound where nothing is."""
+        target = self._client.find(path)
+        if target is None:
+            raise NotFound(f"{path} is not signed in {self._store.location}")
+        return self._client.read(target)
+
     def entries(self, role: str) -> Mapping[str, TargetFile]:
         """Return all that *role* (``artifacts`` or ``releases``) signs, by path."""
         return self._client.targets_of(role)

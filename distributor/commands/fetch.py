@@ -10,6 +10,7 @@ import click
 from distributor.opening import StepProgress, StoreOptions, open_releases
 from distributor.options import (
     allow_expired_option,
+    bundle_option,
     cache_option,
     host_store_option,
     jobs_option,
@@ -28,6 +29,7 @@ from manifests.console import Console, size
 @click.argument("services", nargs=-1, required=True, metavar="SERVICE...")
 @click.option("--release", required=True, help="The release that pins the artifacts.")
 @host_store_option
+@bundle_option
 @root_option
 @state_option
 @cache_option
@@ -49,6 +51,7 @@ def command(
     services: tuple[str, ...],
     release: str,
     stores: tuple[str, ...],
+    bundle: Path | None,
     root: Path | None,
     state: Path,
     cache: Path | None,
@@ -78,7 +81,12 @@ def command(
 
     console = Console(quiet=as_json)
     options = StoreOptions(
-        stores=stores, root=root, state=state, limit_rate=limit_rate, allow_expired=allow_expired
+        stores=stores,
+        bundle=bundle,
+        root=root,
+        state=state,
+        limit_rate=limit_rate,
+        allow_expired=allow_expired,
     )
     place = (cache or state / "cache").absolute()
     started = time.monotonic()

@@ -11,6 +11,7 @@ import click
 from distributor.opening import StepProgress, StoreOptions, open_releases
 from distributor.options import (
     allow_expired_option,
+    bundle_option,
     cache_option,
     host_store_option,
     jobs_option,
@@ -36,6 +37,7 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 @click.option("--dest", required=True, type=_ABSOLUTE, help="Where the venv shall stand.")
 @click.option("--link", type=_ABSOLUTE, help="A symbolic link to flip to the venv when it is complete.")
 @host_store_option
+@bundle_option
 @root_option
 @state_option
 @cache_option
@@ -66,6 +68,7 @@ def command(
     dest: Path,
     link: Path | None,
     stores: tuple[str, ...],
+    bundle: Path | None,
     root: Path | None,
     state: Path,
     cache: Path | None,
@@ -116,7 +119,12 @@ def command(
     )
     console = Console(quiet=as_json)
     options = StoreOptions(
-        stores=stores, root=root, state=state, limit_rate=limit_rate, allow_expired=allow_expired
+        stores=stores,
+        bundle=bundle,
+        root=root,
+        state=state,
+        limit_rate=limit_rate,
+        allow_expired=allow_expired,
     )
     started = time.monotonic()
     result = install(

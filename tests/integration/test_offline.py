@@ -164,7 +164,7 @@ def test_an_expired_store_still_gives_bytes(site: SmallSite, tmp_path: Path) -> 
     site.install("1.0.0", tmp_path / "demo")
     expire(site)
     shutil.rmtree(site.state / "cache")
-    result = site.install("1.0.0", tmp_path / "demo", "--repair")
+    result = site.install("1.0.0", tmp_path / "elsewhere/demo")
     assert result["fetched_bytes"] > 0
     assert "expired" in result["notes"][0]
 
