@@ -16,7 +16,7 @@ from typing import IO
 import zstandard
 
 from distributor.layers import Fetch, LayerCache, OpenedLayer, OpenLayer, Piece
-from distributor.rebuilding import rebuild_layer
+from distributor.rebuilding import rebuild_into, rebuild_layer
 from distributor.siblings import previous_paths
 from distributor.unnamed import unnamed_file
 from distributor.unpack import tar_bytes
@@ -30,7 +30,6 @@ from manifests.receipt import read_receipt
 _PIECE = 1024 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 _MAX_WINDOW = 128 * 1024 * 1024
-_LARGEST = 64 * 1024 * 1024  # what is rebuilt in memory
 _MOST_BASES = 32
 
 
@@ -69,10 +68,13 @@ def rebuilt(bases: Sequence[Base], other: OpenLayer) -> OpenLayer:
 
     def open_layer(layer: Layer, private: Path) -> OpenedLayer:
         base, same = owners.get(layer.tar_sha256, (None, layer))
-        if base is None or same.tar_length > _LARGEST:
+        if base is None:
             return other(layer, private)
-        data = rebuild_layer(base.tree, base.artifact, same)
-        return other(layer, private) if data is None else OpenedLayer(io.BytesIO(data), 0, plain=True)
+        held: IO[bytes] = io.BytesIO() if same.tar_length <= _IN_MEMORY else unnamed_file(private)
+        if rebuild_into(held, base.tree, base.artifact, same):
+            return OpenedLayer(held, 0, plain=True)
+        held.close()
+        return other(layer, private)
 
     return open_layer
 

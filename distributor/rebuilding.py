@@ -11,7 +11,9 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from manifests.artifact import Artifact, Layer
 from manifests.layout import PRISTINE, index_path
@@ -23,39 +25,51 @@ def rebuild_layer(tree: Path, artifact: Artifact, layer: Layer) -> bytes | None:
 
     They are held in memory: the caller has bounded ``layer.tar_length``.
     """
+    out = io.BytesIO()
+    return out.getvalue() if rebuild_into(out, tree, artifact, layer) else None
+
+
+def rebuild_into(out: IO[bytes], tree: Path, artifact: Artifact, layer: Layer) -> bool:
+    """Write the tar bytes of *layer* as it was installed in *tree* to the empty *out*.
+
+    Returns whether they are the layer's; if not, what *out* holds is worth nothing.
+    """
+    digest = hashlib.sha256()
+    length = 0
     try:
-        data = _members(tree, artifact, layer) if layer.members else END_OF_ARCHIVE
+        for part in _parts(tree, artifact, layer) if layer.members else (END_OF_ARCHIVE,):
+            length += len(part)
+            if length > layer.tar_length:
+                return False
+            digest.update(part)
+            out.write(part)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # files that are gone, or records that are damaged
-    if len(data) != layer.tar_length or hashlib.sha256(data).hexdigest() != layer.tar_sha256:
-        return None
-    return data
+        return False  # files that are gone, or records that are damaged
+    out.seek(0)
+    return length == layer.tar_length and digest.hexdigest() == layer.tar_sha256
 
 
-def _members(tree: Path, artifact: Artifact, layer: Layer) -> bytes:
+def _parts(tree: Path, artifact: Artifact, layer: Layer) -> Iterator[bytes]:
+    """Yield headers and contents in the order of the layer's members."""
     own = index_path(layer.distribution)
     index = _read(tree / own, layer.tar_length)
     rows = {name: (kind, size, content) for name, kind, size, content in json.loads(index)["files"]}
     rows[own] = ("", len(index), "")
     mutable = tuple(f"{item.path}/" for item in artifact.mutable_paths)
     directories = _parents(rows)
-    out = io.BytesIO()
     for path in sorted([*directories, *rows]):
         if path in directories:
-            out.write(directory_header(path))
+            yield directory_header(path)
             continue
         kind, size, content = rows[path]
         if kind == "l":
-            out.write(link_header(path, content))
+            yield link_header(path, content)
             continue
         place = tree / PRISTINE / path if f"{path}/".startswith(mutable) else tree / path
-        data = _read(place, size)
-        out.write(file_header(path, len(data), executable=kind == "x"))
-        out.write(data)
-        out.write(padding(len(data)))
-        if out.tell() > layer.tar_length:
-            raise ValueError("more than the layer held")
-    return out.getvalue()
+        data = _read(place, min(size, layer.tar_length))
+        yield file_header(path, len(data), executable=kind == "x")
+        yield data
+        yield padding(len(data))
 
 
 def _read(path: Path, limit: int) -> bytes:
