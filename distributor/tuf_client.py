@@ -113,7 +113,7 @@ class TufClient:
             if self.is_target(target, data):
                 return data
         data = self._fetch_target(target)
-        with translated(self._store.location):
+        with self._session():  # alone: who else comes sweeps temporary files
             remembered.parent.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._directory)
             write_atomically(remembered, data, mode=0o600)
