@@ -196,7 +196,9 @@ class Demo:
 
     def refuse_altered_bytes(self, artifact: Artifact) -> None:
         """Change one byte in a copy of the store; hosts refuse it."""
-        self.screen.step("Tamper", "One byte of the tarball is changed in a copy of the store.")
+        self.screen.step(
+            "Tamper", "One byte of the tarball is changed in a copy of the store, and no cache helps out."
+        )
         self.screen.run(["cp", "-r", "store", "tampered"])
         tarball = DEMO / "tampered" / artifact.tarball_path
         tarball.chmod(0o644)
@@ -205,7 +207,7 @@ class Demo:
             byte = stream.read(1)[0]
             stream.seek(artifact.length // 2)
             stream.write(bytes([byte ^ 1]))
-        done = self.screen.run([*INSTALL, "venvs/tampered", "--store", "tampered"], expect=3)
+        done = self.screen.run([*INSTALL, "venvs/tampered", "--store", "tampered", "--no-cache"], expect=3)
         _require(not (DEMO / "venvs/tampered").exists(), "altered bytes were installed")
         self.screen.record("install, altered", done.seconds, "refused, exit status 3, nothing installed")
 
