@@ -196,9 +196,7 @@ class Demo:
 
     def refuse_altered_bytes(self, artifact: Artifact) -> None:
         """Change one byte in a copy of the store; hosts refuse it."""
-        self.screen.step(
-            "Tamper", "One byte of a copy of the store is changed; no cache helps out."
-        )
+        self.screen.step("Tamper", "One byte of a copy of the store is changed; no cache helps out.")
         self.screen.run(["cp", "-r", "store", "tampered"])
         tarball = DEMO / "tampered" / artifact.tarball_path
         tarball.chmod(0o644)
