@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distributor.syncing import sync_file_system
+from distributor.system.syncing import sync_file_system
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PATIENCE = 30.0

@@ -22,9 +22,9 @@ def main() -> None:
 
 def unpack(manifest: str, store: str, root: str, jobs: str) -> None:
     """Verify and unpack the artifact of *manifest* from the directory store below *root*."""
-    from distributor.layers import OpenedLayer, verified_bytes
+    from distributor.layers.cache import OpenedLayer, verified_bytes
+    from distributor.layers.unpack import Unpacker
     from distributor.stores.directory import DirectoryStore
-    from distributor.unpack import Unpacker
     from manifests.artifact import Artifact, Layer
 
     artifact = Artifact.from_json(Path(manifest).read_bytes())
@@ -40,12 +40,12 @@ def unpack(manifest: str, store: str, root: str, jobs: str) -> None:
 
 def layers(spec: str, wheels: str, cache: str, jobs: str) -> None:
     """Build the layers of all distinct wheels of *spec* into the empty *cache*; nothing else."""
-    from builder.compression import Compression
     from builder.executor import build_layers
     from builder.jobs import chosen_jobs
-    from builder.layer import LayerRequest
+    from builder.layers.compression import Compression
+    from builder.layers.layer import LayerRequest
     from builder.release_build import Preparation
-    from builder.wheel_cache import WheelCache
+    from builder.wheels.cache import WheelCache
     from manifests.release_spec import read_release_spec
 
     release = read_release_spec(Path(spec))

@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.compression import Compression
-from builder.layer import LayerRecord
+from builder.layers.compression import Compression
+from builder.layers.layer import LayerRecord
 from manifests.artifact import Layer
 from manifests.atomic_file import write_all
 from manifests.documents import Sha256, sha256_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from builder.layer import LayerRecord
+from builder.layers.layer import LayerRecord
 from manifests.artifact import Overlap
 from manifests.errors import Refused
 from manifests.layout import SKELETON, TEMPLATES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.layer import LayerRecord
+from builder.layers.layer import LayerRecord
 from manifests.artifact import EntryPoint
 
 

@@ -13,8 +13,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from builder.layer import LayerRequest, build_layer
-from builder.layer_cache import LayerCache
+from builder.layers.cache import LayerCache
+from builder.layers.layer import LayerRequest, build_layer
 from manifests.documents import Sha256
 from manifests.errors import HostUnsuitable
 

@@ -20,15 +20,15 @@ from builder.assemble import (
     end_of_archive,
     table_of_contents,
 )
-from builder.compression import Compression
 from builder.conflicts import find_overlaps
-from builder.elf import elf_notes, merge_needs
 from builder.entry_points import split_entry_points
 from builder.executor import build_layers
-from builder.layer import LAYER_FORMAT, LayerRecord, LayerRequest
-from builder.layer_cache import LayerCache
-from builder.skeleton import build_skeleton, skeleton_key
-from builder.wheels import ResolvedWheel
+from builder.layers.cache import LayerCache
+from builder.layers.compression import Compression
+from builder.layers.elf import elf_notes, merge_needs
+from builder.layers.layer import LAYER_FORMAT, LayerRecord, LayerRequest
+from builder.layers.skeleton import build_skeleton, skeleton_key
+from builder.wheels.gathering import ResolvedWheel
 from manifests.artifact import Artifact, MutablePath
 from manifests.atomic_file import write_atomically
 from manifests.documents import Sha256, digest_of

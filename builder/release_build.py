@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.constraint_files import gather_constraints
 from builder.jobs import lock_path
 from builder.pipeline import ServiceBuild
-from builder.wheel_cache import WheelCache
-from builder.wheel_sources import WheelSource, open_source
-from builder.wheels import WheelBuilder, resolve_wheels
+from builder.resolving.constraint_files import gather_constraints
+from builder.wheels.cache import WheelCache
+from builder.wheels.gathering import WheelBuilder, resolve_wheels
+from builder.wheels.sources import WheelSource, open_source
 from manifests.errors import NotFound
 from manifests.interpreter import Interpreter, find_interpreter
 from manifests.lock import Lock, LockedPackage, artifact_version, read_lock
@@ -104,7 +104,7 @@ class Preparation:
     def _sdist_builder(
         self, service: ServiceSpec, target: Target, interpreter: Interpreter | None
     ) -> WheelBuilder:
-        from builder.sdist_build import BuildOptions, SdistBuilder
+        from builder.wheels.sdist_build import BuildOptions, SdistBuilder
 
         options = BuildOptions(
             constraints=self._constraints(service), find_links=tuple(self.sources), offline=self.offline

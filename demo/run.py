@@ -276,7 +276,7 @@ def _target_of(interpreter: Interpreter) -> Target:
 
 def _check_lockable(target: Target) -> None:
     """Raise StepFailed where uv cannot resolve for *target*."""
-    from builder.uv_compile import uv_platform
+    from builder.resolving.uv_compile import uv_platform
 
     try:
         uv_platform(target)

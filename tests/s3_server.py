@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from distributor.stores.s3_client import Bucket
-from distributor.stores.s3_options import S3Connection, S3Options
-from distributor.stores.s3_store import S3Store
+from distributor.stores.s3.client import Bucket
+from distributor.stores.s3.options import S3Connection, S3Options
+from distributor.stores.s3.store import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -15,12 +15,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.compression import Compression
+from builder.layers.compression import Compression
 from builder.pipeline import ArtifactBuilder, BuiltArtifact, ServiceBuild
-from builder.wheels import ResolvedWheel
-from distributor.built_files import BuiltFiles
-from distributor.initialisation import initialise
-from distributor.repository import PIN_ROLES, PUBLISH_ROLES, open_repository
+from builder.wheels.gathering import ResolvedWheel
+from distributor.publishing.built_files import BuiltFiles
+from distributor.publishing.initialisation import initialise
+from distributor.publishing.repository import PIN_ROLES, PUBLISH_ROLES, open_repository
 from distributor.stores.directory import DirectoryStore
 from manifests.artifact import Checks, MutablePath
 from manifests.documents import Sha256, sha256_file

@@ -21,7 +21,7 @@ LIGHT = (
     "distributor.commands.install",
     "distributor.commands.status",
     "distributor.commands.verify",
-    "distributor.install",
+    "distributor.host.install",
     "venvoy",
 )
 
@@ -44,7 +44,7 @@ def imports_of(path: Path) -> set[str]:
 
 def test_there_is_something_to_look_at() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in MODULES} == set(PACKAGES)
-    assert "builder.layer" in imports_of(ROOT / "builder/pipeline.py")
+    assert "builder.layers.layer" in imports_of(ROOT / "builder/pipeline.py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -112,11 +112,11 @@ def command(
       venvoy build --offline --wheels /srv/wheels --wheels /srv/more-wheels
       venvoy build -t cp312-linux_aarch64-glibc2.39
     """
-    from builder.compression import Compression
     from builder.jobs import chosen_jobs
+    from builder.layers.compression import Compression
     from builder.pipeline import ArtifactBuilder
     from builder.release_build import Preparation, pythons_from
-    from builder.wheel_cache import WheelCache
+    from builder.wheels.cache import WheelCache
     from manifests.release_spec import read_release_spec
     from manifests.target import Target
 

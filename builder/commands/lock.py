@@ -12,7 +12,7 @@ from manifests.errors import InvalidInput
 from manifests.target import Target
 
 if TYPE_CHECKING:
-    from builder.locking import LockResult
+    from builder.resolving.locking import LockResult
 
 _SHOWN_CHANGES = 5
 
@@ -73,7 +73,7 @@ def command(
       venvoy lock --upgrade --dry-run
     """
     from builder.jobs import chosen_jobs
-    from builder.locking import LockOptions, lock_release
+    from builder.resolving.locking import LockOptions, lock_release
     from manifests.release_spec import read_release_spec
 
     release = read_release_spec(spec)

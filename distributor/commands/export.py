@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option, report, root_option, state_option, store_option
+from distributor.commands.options import json_option, report, root_option, state_option, store_option
 from manifests.console import Console, size
 
 
@@ -42,11 +42,11 @@ def command(
       venvoy export 2026.1.0 -o 2026.1.0.bundle --store https://repo.example/venvoy
       venvoy export 2026.1.0 keystone nova -o control-plane.bundle
     """
-    from distributor.bundles import export_bundle
-    from distributor.disk_errors import disk_errors
+    from distributor.bundles.transfer import export_bundle
     from distributor.places import read_root
     from distributor.stores.location import open_store
-    from distributor.trust import Trust
+    from distributor.system.disk_errors import disk_errors
+    from distributor.trust.trust import Trust
     from manifests.errors import Refused
 
     target = output.absolute()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from distributor.opening import StepProgress, StoreOptions, open_releases
-from distributor.options import (
+from distributor.commands.opening import StepProgress, StoreOptions, open_releases
+from distributor.commands.options import (
     allow_expired_option,
     bundle_option,
     cache_option,
@@ -75,8 +75,8 @@ def command(
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone \\
           --store https://repo.example/venvoy
     """
-    from distributor.exclusive import as_host_errors
-    from distributor.fetching import fetch
+    from distributor.host.exclusive import as_host_errors
+    from distributor.host.fetching import fetch
     from manifests.naming import release_name, service_name
 
     console = Console(quiet=as_json)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import ByteCount, cache_option, json_option, report, state_option
+from distributor.commands.options import ByteCount, cache_option, json_option, report, state_option
 from manifests.console import size
 
 
@@ -50,9 +50,9 @@ def command(
       venvoy gc --dry-run
       venvoy gc /openstack/venvs --keep 2 --cache-size 500M
     """
-    from distributor.cache_cleaning import clean_cache
-    from distributor.disk_errors import disk_errors
-    from distributor.retention import collect
+    from distributor.host.cache_cleaning import clean_cache
+    from distributor.host.retention import collect
+    from distributor.system.disk_errors import disk_errors
 
     with disk_errors("look at the venvs"):
         found = collect(places or (Path("/openstack/venvs"),), keep=keep, dry_run=dry_run)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option, report
+from distributor.commands.options import json_option, report
 
 
 @click.command(name="hold")
@@ -26,8 +26,8 @@ def command(venv: Path, release: str | None, why: str | None, *, off: bool, as_j
       venvoy hold /openstack/venvs/keystone --release 2026.1.0
       venvoy hold /openstack/venvs/keystone --release 2026.1.0 --off
     """
-    from distributor.disk_errors import disk_errors
-    from distributor.hold import hold, let_go
+    from distributor.host.hold import hold, let_go
+    from distributor.system.disk_errors import disk_errors
 
     if off and why is not None:
         raise click.UsageError("--why has no meaning with --off")

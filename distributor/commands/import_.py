@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option, report, root_option, state_option, store_option
+from distributor.commands.options import json_option, report, root_option, state_option, store_option
 from manifests.console import Console, size
 
 
@@ -26,11 +26,11 @@ def command(bundle: Path, store: str, root: Path | None, state: Path, *, as_json
     Example:
       venvoy import 2026.1.0.bundle --store /srv/venvoy --root /etc/venvoy/root.json
     """
-    from distributor.bundles import import_bundle, open_bundle
-    from distributor.disk_errors import disk_errors
+    from distributor.bundles.transfer import import_bundle, open_bundle
     from distributor.places import read_root
     from distributor.stores.location import open_writable_store
-    from distributor.trust import Trust
+    from distributor.system.disk_errors import disk_errors
+    from distributor.trust.trust import Trust
 
     trusted = read_root(root)
     opened = open_bundle(bundle, trusted)

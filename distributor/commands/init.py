@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.options import json_option, keys_option, report
+from distributor.commands.options import json_option, keys_option, report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +34,9 @@ def command(store: str, keys: Path, *, as_json: bool) -> None:
       venvoy init /srv/venvoy
       venvoy init file:///srv/venvoy --keys /etc/venvoy/keys
     """
-    from distributor.disk_errors import disk_errors
-    from distributor.initialisation import ROOT_FILE, initialise
+    from distributor.publishing.initialisation import ROOT_FILE, initialise
     from distributor.stores.location import open_writable_store
+    from distributor.system.disk_errors import disk_errors
     from manifests.errors import StoreUnavailable
 
     opened = open_writable_store(store)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.opening import StepProgress, StoreOptions, open_releases
-from distributor.options import (
+from distributor.commands.opening import StepProgress, StoreOptions, open_releases
+from distributor.commands.options import (
     allow_expired_option,
     bundle_option,
     cache_option,
@@ -26,7 +26,7 @@ from distributor.options import (
 from manifests.console import Console, size
 
 if TYPE_CHECKING:
-    from distributor.install import InstallResult
+    from distributor.host.install import InstallResult
 
 _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 
@@ -98,7 +98,7 @@ def command(
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone-2026.1.0 \\
           --link /openstack/venvs/keystone --store /srv/venvoy --root /etc/venvoy/root.json
     """
-    from distributor.install import InstallRequest, install
+    from distributor.host.install import InstallRequest, install
     from manifests.naming import release_name, service_name
 
     request = InstallRequest(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.options import json_option, keys_option, report, store_option
+from distributor.commands.options import json_option, keys_option, report, store_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,8 @@ def command(release: str, names: tuple[str, ...], store: str, keys: Path, *, as_
       venvoy pin 2026.1.0 build/
       venvoy pin 2026.1.1 keystone-28.0.0-cp311-linux_x86_64-glibc2.36-0123456789ab
     """
-    from distributor.built_files import named_artifacts
-    from distributor.repository import PIN_ROLES, open_repository
+    from distributor.publishing.built_files import named_artifacts
+    from distributor.publishing.repository import PIN_ROLES, open_repository
     from distributor.stores.location import open_writable_store
 
     opened = open_writable_store(store)

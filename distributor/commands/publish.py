@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import jobs_option, json_option, keys_option, report, store_option
+from distributor.commands.options import jobs_option, json_option, keys_option, report, store_option
 from manifests.console import Console, size
 
 
@@ -48,9 +48,9 @@ def command(
       venvoy publish build/ --store file:///srv/venvoy --keys /etc/venvoy/keys
       venvoy publish build/ --patch-from 2026.1.0
     """
-    from distributor.built_files import find_built
-    from distributor.publishing import publish
-    from distributor.repository import PUBLISH_ROLES, open_repository
+    from distributor.publishing.built_files import find_built
+    from distributor.publishing.publish import publish
+    from distributor.publishing.repository import PUBLISH_ROLES, open_repository
     from distributor.stores.location import open_writable_store
 
     opened = open_writable_store(store)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.options import json_option, report, root_option, state_option, store_option
+from distributor.commands.options import json_option, report, root_option, state_option, store_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def command(store: str, root: Path | None, state: Path, *, as_json: bool) -> Non
     """
     from distributor.places import read_root
     from distributor.stores.location import open_store
-    from distributor.trust import Trust
+    from distributor.trust.trust import Trust
 
     opened = open_store(store)
     trust = Trust(opened, state, read_root(root))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option, keys_option, report, store_option
+from distributor.commands.options import json_option, keys_option, report, store_option
 
 
 @click.command(name="renew")
@@ -23,7 +23,7 @@ def command(store: str, keys: Path, *, as_json: bool) -> None:
     Example:
       venvoy renew --store /srv/venvoy --keys /etc/venvoy/online-keys
     """
-    from distributor.repository import RENEW_ROLES, open_repository
+    from distributor.publishing.repository import RENEW_ROLES, open_repository
     from distributor.stores.location import open_writable_store
 
     opened = open_writable_store(store)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option, report
+from distributor.commands.options import json_option, report
 from manifests.console import Console
 
 
@@ -25,8 +25,8 @@ def command(venv: Path, to: str | None, *, force: bool, as_json: bool) -> None:
       venvoy rollback /openstack/venvs/keystone
       venvoy rollback /openstack/venvs/keystone --to 2026.1.0
     """
-    from distributor.exclusive import as_host_errors
-    from distributor.rollback import roll_back
+    from distributor.host.exclusive import as_host_errors
+    from distributor.host.rollback import roll_back
 
     console = Console(quiet=as_json)
     destination = venv.absolute()

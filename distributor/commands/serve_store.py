@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option
+from distributor.commands.options import json_option
 
 
 @click.command(name="serve-store")
@@ -36,7 +36,7 @@ def command(directory: Path, listen: str, *, quiet: bool, as_json: bool) -> None
     import signal
     import threading
 
-    from distributor.store_server import StoreServer, parse_listen
+    from distributor.stores.server import StoreServer, parse_listen
 
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

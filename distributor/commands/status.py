@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distributor.options import json_option, report
+from distributor.commands.options import json_option, report
 
 
 @click.command(name="status")
@@ -23,8 +23,8 @@ def command(places: tuple[Path, ...], *, as_json: bool) -> None:
       venvoy status
       venvoy status /openstack/venvs/keystone-2026.1.0 --json
     """
-    from distributor.disk_errors import disk_errors
-    from distributor.status import find_venvs, table
+    from distributor.host.status import find_venvs, table
+    from distributor.system.disk_errors import disk_errors
 
     with disk_errors("look at the venvs"):
         found = find_venvs(places or (Path("/openstack/venvs"),), with_users=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.options import json_option, report
+from distributor.commands.options import json_option, report
 from manifests.console import Console
 from manifests.errors import NotFound, VerificationFailed
 
 if TYPE_CHECKING:
-    from distributor.installed_tree import Differences
+    from distributor.host.installed_tree import Differences
 
 _SHOWN = 20
 _WORDS = (
@@ -36,9 +36,9 @@ def command(venv: Path, *, as_json: bool) -> int:
     Example:
       venvoy verify /openstack/venvs/keystone-2026.1.0
     """
-    from distributor.disk_errors import disk_errors
-    from distributor.installed_tree import compare
-    from distributor.staged_tree import binding_of
+    from distributor.host.installed_tree import compare
+    from distributor.host.staged_tree import binding_of
+    from distributor.system.disk_errors import disk_errors
     from manifests.receipt import read_receipt
 
     receipt = read_receipt(venv)

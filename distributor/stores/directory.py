@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.file_lock import hold_lock
 from distributor.stores.copying import checked_chunks
 from distributor.stores.interface import CHUNK_SIZE, Digest, object_parts
+from distributor.system.file_lock import hold_lock
 from manifests.atomic_file import TEMPORARY_PREFIX, sync_directory, temporary_name, write_all
 from manifests.documents import MAX_DOCUMENT_BYTES, sha256_bytes
 from manifests.errors import NotFound, Refused, StoreUnavailable, VerificationFailed

@@ -13,7 +13,7 @@ from manifests.errors import InvalidInput, Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from distributor.stores.http import HttpStore
+    from distributor.stores.http.store import HttpStore
     from distributor.stores.interface import ReadStore, Store
     from distributor.stores.rate_limit import RateLimit
 
@@ -45,7 +45,7 @@ def open_writable_store(location: str) -> Store:
         return DirectoryStore(_file_path(rest))
     # Backends are imported only when their scheme is named: hosts pay for none that they do not use.
     if scheme == "s3":
-        from distributor.stores.s3 import open_s3_store
+        from distributor.stores.s3.opening import open_s3_store
 
         return open_s3_store(location)
     if scheme in _WEB:
@@ -95,7 +95,7 @@ def _split(location: str) -> tuple[str, str]:
 
 def _open_web_store(location: str) -> HttpStore:
     try:
-        from distributor.stores.http import HttpStore
+        from distributor.stores.http.store import HttpStore
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "urllib3"):
             raise

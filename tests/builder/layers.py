@@ -8,11 +8,11 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from builder.assemble import end_of_archive
-from builder.compression import Compression
-from builder.layer import LayerRecord, LayerRequest, build_layer
+from builder.layers.compression import Compression
+from builder.layers.layer import LayerRecord, LayerRequest, build_layer
+from builder.layers.skeleton import build_skeleton
 from builder.pipeline import ArtifactBuilder, ServiceBuild
-from builder.skeleton import build_skeleton
-from builder.wheels import ResolvedWheel
+from builder.wheels.gathering import ResolvedWheel
 from manifests.documents import Sha256
 from manifests.release_spec import ServiceSpec
 from tests.builder.interpreters import target_of

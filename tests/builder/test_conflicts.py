@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from builder.conflicts import find_overlaps
-from builder.layer import LayerRecord
+from builder.layers.layer import LayerRecord
 from manifests.artifact import Overlap
 from manifests.documents import Sha256
 from manifests.errors import Refused

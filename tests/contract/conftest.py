@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distributor.stores.interface import Store
-    from distributor.stores.s3_options import S3Options
+    from distributor.stores.s3.options import S3Options
 
 
 def directory(_: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:

@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from distributor.built_files import BuiltFiles
-from distributor.initialisation import initialise
-from distributor.keys import ROLES, load_signers
-from distributor.repository import PIN_ROLES, PUBLISH_ROLES, PublishResult, Repository, open_repository
-from distributor.roles import meta_file, metadata_path
+from distributor.publishing.built_files import BuiltFiles
+from distributor.publishing.initialisation import initialise
+from distributor.publishing.keys import ROLES, load_signers
+from distributor.publishing.repository import (
+    PIN_ROLES,
+    PUBLISH_ROLES,
+    PublishResult,
+    Repository,
+    open_repository,
+)
 from distributor.stores.directory import DirectoryStore
-from distributor.trust import Trust
-from distributor.tuf_api import Metadata, Signer
+from distributor.trust.roles import meta_file, metadata_path
+from distributor.trust.trust import Trust
+from distributor.trust.tuf_api import Metadata, Signer
 from manifests.artifact import Artifact, Layer, Needs
 from manifests.documents import Sha256, digest_of, sha256_bytes
 from manifests.target import Target

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import zstandard
 
-from distributor.layers import OpenedLayer, OpenLayer, verified_bytes
-from distributor.unpack import Unpacker
+from distributor.layers.cache import OpenedLayer, OpenLayer, verified_bytes
+from distributor.layers.unpack import Unpacker
 from manifests.artifact import Artifact, Layer, Needs, Overlap
 from manifests.documents import Sha256, sha256_bytes
 from manifests.target import Target

@@ -37,8 +37,9 @@ _MODULES = (
         if path.stem != "__init__"
     ),
     *(
-        f"distributor.{path.stem}"
-        for path in sorted((PROJECT / "distributor").glob("*.py"))
+        f"distributor.{package}.{path.stem}"
+        for package in ("bundles", "checks", "host", "layers", "publishing", "system", "trust")
+        for path in sorted((PROJECT / "distributor" / package).glob("*.py"))
         if path.stem != "__init__"
     ),
     *(f"distributor.stores.{name}" for name in ("directory", "location", "copying")),

@@ -18,7 +18,7 @@ from typing import Any
 
 from builder.pipeline import BuiltArtifact
 from distributor.stores.directory import DirectoryStore
-from distributor.trust import Trust
+from distributor.trust.trust import Trust
 from manifests.artifact import Checks, MutablePath
 from manifests.errors import NotFound
 from manifests.receipt import read_receipt

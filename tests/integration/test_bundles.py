@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distributor.bundle_store import BundleStore
+from distributor.bundles.store import BundleStore
 from manifests.errors import VenvoyError
 from tests.small_site import SmallSite, run, venvoy
 

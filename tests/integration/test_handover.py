@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import distributor.handover
-import distributor.installation
-import distributor.rollback
-from distributor.install import InstallRequest, install
+import distributor.host.handover
+import distributor.host.installation
+import distributor.host.rollback
+from distributor.host.install import InstallRequest, install
+from distributor.host.rollback import roll_back
+from distributor.layers.release_source import StoreReleases
 from distributor.places import read_root
-from distributor.release_source import StoreReleases
-from distributor.rollback import roll_back
 from distributor.siblings import previous_paths
 from distributor.stores.directory import DirectoryStore
 from manifests.artifact import MutablePath
@@ -47,7 +47,7 @@ def killed_before_the_last_step(
     def kill(*_: object) -> None:
         raise Killed
 
-    announce = distributor.handover.announce
+    announce = distributor.host.handover.announce
 
     def announced(staged: Path, live: Path, merged: object) -> None:
         announce(staged, live, merged)  # type: ignore[arg-type]
@@ -56,8 +56,8 @@ def killed_before_the_last_step(
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "finish", kill)
-        patched.setattr("distributor.staged_tree.announce", announced)
-        patched.setattr("distributor.rollback.announce", announced)
+        patched.setattr("distributor.host.staged_tree.announce", announced)
+        patched.setattr("distributor.host.rollback.announce", announced)
         with pytest.raises(Killed):
             run_it()
     assert (dest / HANDOVER).exists()
@@ -93,7 +93,7 @@ def assert_late_write_is_there(dest: Path) -> None:
 
 def test_the_rerun_finishes_an_exchange(site: SmallSite, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed_before_the_last_step(
-        monkeypatch, distributor.installation, lambda: install_here(site, "2.0.0", dest), dest
+        monkeypatch, distributor.host.installation, lambda: install_here(site, "2.0.0", dest), dest
     )
     again = site.install("2.0.0", dest)
     assert_late_write_is_there(dest)
@@ -108,7 +108,7 @@ def test_another_command_finishes_it_too(
     site: SmallSite, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed_before_the_last_step(
-        monkeypatch, distributor.installation, lambda: install_here(site, "2.0.0", dest), dest
+        monkeypatch, distributor.host.installation, lambda: install_here(site, "2.0.0", dest), dest
     )
     assert site.install("3.0.0", dest)["changed"] is True
     assert_late_write_is_there(dest)
@@ -118,7 +118,7 @@ def test_garbage_is_collected_only_after_it_is_finished(
     site: SmallSite, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed_before_the_last_step(
-        monkeypatch, distributor.installation, lambda: install_here(site, "2.0.0", dest), dest
+        monkeypatch, distributor.host.installation, lambda: install_here(site, "2.0.0", dest), dest
     )
     done = venvoy("gc", dest, "--keep", "0")
     assert done.returncode == 0, done.stderr
@@ -130,7 +130,7 @@ def test_what_the_host_wrote_after_the_switch_is_newer(
     site: SmallSite, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed_before_the_last_step(
-        monkeypatch, distributor.installation, lambda: install_here(site, "2.0.0", dest), dest
+        monkeypatch, distributor.host.installation, lambda: install_here(site, "2.0.0", dest), dest
     )
     (dest / LATE).write_text("and once more")
     later = (dest / LATE).stat().st_mtime_ns + 1_000_000_000
@@ -144,7 +144,7 @@ def test_a_rollback_run_again_goes_back_one_step_and_not_two(
 ) -> None:
     for release in ("2.0.0", "3.0.0"):
         site.install(release, dest)
-    killed_before_the_last_step(monkeypatch, distributor.rollback, lambda: roll_back(dest), dest)
+    killed_before_the_last_step(monkeypatch, distributor.host.rollback, lambda: roll_back(dest), dest)
     done = venvoy("rollback", dest, "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -167,7 +167,7 @@ def test_two_renames_cut_in_half_are_undone(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", killed_at_the_second)
-        patched.setattr("distributor.staging.shutil.rmtree", lambda *_: None)  # a kill cleans up nothing
+        patched.setattr("distributor.host.staging.shutil.rmtree", lambda *_: None)  # a kill cleans up nothing
         with pytest.raises(Killed):
             install_here(site, "2.0.0", dest, atomic=False)
     assert not dest.exists()
@@ -186,7 +186,7 @@ def test_a_prepared_directory_is_finished_too(
     dest = tmp_path / "venvs/demo"
     (dest / "etc/demo").mkdir(parents=True)
     killed_before_the_last_step(
-        monkeypatch, distributor.installation, lambda: install_here(site, "1.0.0", dest), dest
+        monkeypatch, distributor.host.installation, lambda: install_here(site, "1.0.0", dest), dest
     )
     site.install("1.0.0", dest)
     assert_late_write_is_there(dest)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.linking import forget_unused
+from distributor.layers.linking import forget_unused
 from manifests.artifact import MutablePath
 from tests.faults.disks import PowerDisk, Unavailable
 from tests.small_site import SmallSite, litter, purelib, run, snapshot, venvoy

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from distributor.keys import load_signers
-from distributor.repository import RENEW_ROLES, Repository
+from distributor.publishing.keys import load_signers
+from distributor.publishing.repository import RENEW_ROLES, Repository
 from distributor.stores.directory import DirectoryStore
 from manifests.receipt import read_receipt
 from tests.small_site import SmallSite, purelib, run, snapshot, venvoy
@@ -194,13 +194,13 @@ def test_accepting_expired_metadata_accepts_nothing_else(site: SmallSite, tmp_pa
 def test_a_clock_before_this_version_was_built_is_refused(
     site: SmallSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from distributor.trust import Trust
+    from distributor.trust.trust import Trust
     from manifests.errors import VerificationFailed
 
     trust = Trust(DirectoryStore(site.store), tmp_path / "state", site.root.read_bytes())
     trust.refresh()
     tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
-    monkeypatch.setattr("distributor.trust.BUILT", tomorrow.isoformat())
+    monkeypatch.setattr("distributor.trust.trust.BUILT", tomorrow.isoformat())
     with pytest.raises(VerificationFailed, match=r"clock says .* built on .*: set the clock"):
         trust.refresh()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distributor.rebuilding import rebuild_layer
+from distributor.layers.rebuilding import rebuild_layer
 from manifests.artifact import Artifact, MutablePath
 from manifests.layout import MANIFEST
 from manifests.patches import PatchSet
@@ -124,7 +124,7 @@ def test_signed_patches_that_give_other_bytes_are_not_used(site: SmallSite, tmp_
     """Builders sign patches, and may be anybody: the manifest's digest decides, which managers pinned."""
     import zstandard
 
-    from distributor.patching import apply_patch
+    from distributor.layers.patching import apply_patch
     from manifests.errors import VerificationFailed
 
     dest = tmp_path / "venvs/demo"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from distributor.file_lock import hold_lock
-from distributor.retention import tree_size
+from distributor.host.retention import tree_size
 from distributor.siblings import lock_path
+from distributor.system.file_lock import hold_lock
 from manifests.artifact import MutablePath
 from tests.small_site import SmallSite, litter, purelib, run, snapshot, venvoy
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from distributor import processes
-from distributor.processes import Question, find_users, look
+from distributor.system import processes
+from distributor.system.processes import Question, find_users, look
 from tests.small_site import SmallSite, venvoy
 
 MAIN = b"""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.mutable import catch_up, keep_pristine, merge
+from distributor.host.mutable import catch_up, keep_pristine, merge
 from manifests.artifact import Checks, MutablePath
 from tests.small_site import SmallSite, litter, purelib, run, venvoy
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import distributor.activation
-import distributor.staging
+import distributor.host.activation
+import distributor.host.staging
 
 
 @contextlib.contextmanager
@@ -22,8 +22,8 @@ def _already_there(*_: object, **__: object) -> None:
 
 
 for _module, _name, _value in (
-    (distributor.staging, "staging_directory", _destination_itself),
-    (distributor.activation, "activate", _already_there),
+    (distributor.host.staging, "staging_directory", _destination_itself),
+    (distributor.host.activation, "activate", _already_there),
 ):
     if not hasattr(_module, _name):
         os._exit(70)  # a control that no longer sabotages anything must not look like a good build

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-import distributor.exclusive
+import distributor.host.exclusive
 
-if not hasattr(distributor.exclusive, "LOCK_SECONDS"):
+if not hasattr(distributor.host.exclusive, "LOCK_SECONDS"):
     os._exit(70)
-distributor.exclusive.LOCK_SECONDS = 1.0
+distributor.host.exclusive.LOCK_SECONDS = 1.0

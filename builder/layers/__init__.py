@@ -1,0 +1,1 @@
+"""One wheel becomes one layer: tree, launchers, compiled files, tar, frames."""

@@ -1,0 +1,1 @@
+"""Release specs become locks: uv resolves, and nothing is resolved ever after."""

@@ -1,0 +1,1 @@
+"""Wheels: found, fetched, built from source, checked, and cached."""

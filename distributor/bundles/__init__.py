@@ -1,0 +1,1 @@
+"""A part of a store in one file, for hosts and sites without a network."""

@@ -1,0 +1,1 @@
+"""Whether an artifact fits a host, asked before anything is switched."""

@@ -1,0 +1,77 @@
+"""What the commands of hosts share: the source of releases that options name, and steps as progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from manifests.console import size
+from manifests.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distributor.layers.release_source import ReleaseSource
+    from manifests.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """What command lines say of stores: mirrors in order, the trusted root, the memory, the speed.
+
+    *limit_rate* is in bytes per second. *allow_expired* is the reason, or None where nothing may be.
+    A *bundle* is read instead of all stores.
+    """
+
+    stores: tuple[str, ...]
+    root: Path | None
+    state: Path
+    limit_rate: int | None = None
+    allow_expired: str | None = None
+    bundle: Path | None = None
+
+
+def open_releases(options: StoreOptions) -> ReleaseSource:
+    """Return the releases of the store that *options* name, or of its mirrors.
+
+    Raises InvalidInput where no store is named, and what opening raises.
+    """
+    from distributor.layers.release_source import StoreReleases
+    from distributor.places import read_root
+    from distributor.stores.location import open_mirrors
+
+    if options.bundle is not None:
+        from distributor.bundles.transfer import open_bundle
+
+        root = read_root(options.root)
+        bundle = open_bundle(options.bundle, root)
+        return StoreReleases(bundle, options.state, root, allow_expired=True)
+    if not options.stores:
+        raise InvalidInput("name the artifact store: --store LOCATION, or VENVOY_STORE")
+    limit = None
+    if options.limit_rate is not None:
+        from distributor.stores.rate_limit import RateLimit
+
+        limit = RateLimit(options.limit_rate)
+    return StoreReleases(
+        open_mirrors(options.stores, limit=limit),
+        options.state,
+        read_root(options.root),
+        allow_expired=options.allow_expired is not None,
+    )
+
+
+class StepProgress:
+    """Turns the steps of an install into a bar or, off a terminal, into a line each."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._name = ""
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Show that *step* is at *done* of *total* bytes (0 of 0 where that is not known)."""
+        if step != self._name:
+            self._name = step
+            self._console.line(f"{step} ..." if ":" not in step else step)
+        if total:
+            self._console.bar(step, done, total, f"{size(done)} of {size(total)}")

@@ -1,0 +1,1 @@
+"""Venvs on a host: installed, switched, rolled back, held, shown, collected."""

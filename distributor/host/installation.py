@@ -1,0 +1,170 @@
+"""What an install does under the lock of its destination, from signed pins to the switch."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from distributor.checks.host_check import check_needs, check_space, choose_pin
+from distributor.host.activation import Place, Standing, activate, examine
+from distributor.host.handover import finish
+from distributor.host.history import new_switch
+from distributor.host.install import InstallRequest, InstallResult, still_running
+from distributor.host.mutable import Merged
+from distributor.host.staged_tree import Filled, Plan, Report, complete, fill, local_changes
+from distributor.host.staging import staging_directory
+from distributor.host.system_packages import find_links
+from distributor.layers.cache import CACHE_LIMIT, LayerCache
+from distributor.layers.release_source import ReleaseSource
+from distributor.places import private_directory
+from distributor.system.renaming import probe_exchange
+from manifests import __version__
+from manifests.artifact import Artifact
+from manifests.atomic_file import write_atomically
+from manifests.documents import Sha256
+from manifests.errors import Refused
+from manifests.interpreter import Interpreter
+from manifests.layout import PRIVATE, RECEIPT
+from manifests.pins import Pin
+from manifests.receipt import Receipt
+
+
+def install_locked(request: InstallRequest, source: ReleaseSource, report: Report) -> InstallResult:
+    """Install what *request* says; the caller holds the lock. Raises a VenvoyError or OSError."""
+    destination = request.destination
+    report("verify metadata", 0, 0)
+    pin, interpreter = choose_pin(
+        source.pins(request.release).find(request.service, request.target), request.python
+    )
+    artifact = source.manifest(pin)
+    check_needs(artifact, interpreter)
+    standing = examine(destination, artifact.mutable_paths)
+    receipt = _new_receipt(request, pin, artifact, interpreter, standing)
+    kept = _same_artifact(destination, receipt, standing, repair=request.repair)
+    if kept is not None:
+        return InstallResult(changed=True, receipt=kept, destination=destination, notes=source.notes)
+    _check_exchange(request, standing)
+    check_space(artifact, destination.parent)
+    changes = _local_changes(request, standing, report)
+    plan = _plan(request, artifact, receipt, interpreter, standing, changes)
+    with staging_directory(destination) as staged:
+        filled = fill(staged, plan, source, report)
+        receipt, merged = complete(staged, plan, report)
+        replaced = activate(staged, destination, standing, atomic=request.atomic)
+    late = finish(destination, artifact.mutable_paths)
+    if late is not None:
+        merged.kept.extend(late.kept)
+    _tidy(request)
+    result = _result(request, receipt, merged, filled, replaced)
+    return replace(result, local_changes=changes, notes=(*source.notes, *result.notes))
+
+
+def _local_changes(request: InstallRequest, standing: Standing, report: Report) -> tuple[str, ...]:
+    """Find undeclared changes in the live tree, and name them before they are left behind."""
+    if standing.receipt is None:
+        return ()
+    changes = local_changes(request.destination, standing.receipt)
+    if request.carry_over and changes == (PRIVATE,):
+        raise Refused(
+            f"the records of {request.destination} are damaged, so that local changes cannot be told from "
+            "the artifact: copy what you need, and install without --carry-over"
+        )
+    for path in changes:
+        report(f"local change, {'carried over' if request.carry_over else 'left behind'}: {path}", 0, 0)
+    return changes
+
+
+def _plan(  # noqa: PLR0913, PLR0917 - the facts of one install
+    request: InstallRequest,
+    artifact: Artifact,
+    receipt: Receipt,
+    interpreter: Interpreter,
+    standing: Standing,
+    changes: tuple[str, ...],
+) -> Plan:
+
+    links = find_links(artifact.system_packages, PurePath(artifact.target.site_packages), interpreter)
+    return Plan(
+        artifact=artifact,
+        receipt=replace(receipt, system_links=links),
+        interpreter=interpreter,
+        live=None if standing.place is Place.FREE else request.destination,
+        evidence=request.evidence,
+        cache=private_directory(request.cache, tighten=True) if request.cache else None,
+        link_mode=request.link_mode,
+        carry=changes if request.carry_over else (),
+        jobs=request.jobs,
+    )
+
+
+def _tidy(request: InstallRequest) -> None:
+
+    if request.cache is not None:
+        LayerCache(request.cache).shrink(CACHE_LIMIT)
+
+
+def _result(
+    request: InstallRequest, receipt: Receipt, merged: Merged, filled: Filled, replaced: Path | None
+) -> InstallResult:
+    return InstallResult(
+        changed=True,
+        receipt=receipt,
+        destination=request.destination,
+        unpacked=True,
+        restart_pids=still_running(request, replaced),
+        fetched_bytes=filled.fetched,
+        replaced=replaced,
+        kept=tuple(sorted(merged.kept)),
+        aside=tuple(merged.aside),
+        notes=(f"files were copied: {filled.copied_because}",) if filled.copied_because else (),
+    )
+
+
+def _new_receipt(
+    request: InstallRequest, pin: Pin, artifact: Artifact, interpreter: Interpreter, standing: Standing
+) -> Receipt:
+    old = standing.receipt
+    switch = new_switch("install", request.release, artifact.identity, request.note)
+    return Receipt(
+        service=artifact.service,
+        release=request.release,
+        version=artifact.version,
+        target=str(artifact.target),
+        identity=artifact.identity,
+        manifest_sha256=pin.sha256,
+        indexes=Sha256("0" * 64),
+        python=str(interpreter.executable),
+        python_version=interpreter.version,
+        destination=str(request.destination),
+        installed_at=switch.when,
+        tool=f"venvoy {__version__}",
+        unpacked_size=artifact.unpacked_size,
+        install_id=secrets.token_hex(8),
+        replaced=old.install_id if old else None,
+        history=(*(old.history if old else ()), switch)[-100:],
+    )
+
+
+def _same_artifact(destination: Path, wanted: Receipt, standing: Standing, *, repair: bool) -> Receipt | None:
+    """Note the new release where the destination holds its very artifact already, bound as wanted."""
+    present = standing.receipt
+    same = ("service", "identity", "python", "destination")
+    if present is None or any(getattr(present, name) != getattr(wanted, name) for name in same):
+        return None
+    if present.release == wanted.release or repair:
+        return None  # asked for again, since something of it is damaged
+    noted = replace(
+        present, release=wanted.release, manifest_sha256=wanted.manifest_sha256, history=wanted.history
+    )
+    write_atomically(destination / RECEIPT, noted.to_json())
+    return noted
+
+
+def _check_exchange(request: InstallRequest, standing: Standing) -> None:
+    """Find out, before anything is fetched, whether the file system can do what will be asked of it."""
+    if standing.place is Place.FREE or not request.atomic:
+        return
+    why = probe_exchange(request.destination)
+    if why is not None:
+        raise Refused(f"{why}: install beside it and use --link, or accept a short gap with --non-atomic")

@@ -1,0 +1,136 @@
+"""Going back to a tree that was active before: no network, no trust, seconds.
+
+The replaced tree lies beside the destination under a name of its own. It is made ready there (the
+host's mutable files of today are carried into it), its receipt is written, and then the two names are
+exchanged. A kill at any point leaves the active tree active; the next run does it again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distributor.host.activation import previous_trees
+from distributor.host.exclusive import exclusive
+from distributor.host.handover import announce, finish
+from distributor.host.history import new_switch
+from distributor.host.mutable import Merged, merge
+from distributor.host.staged_tree import Report, local_changes, seal
+from distributor.system.renaming import exchange, probe_exchange
+from manifests.artifact import Artifact
+from manifests.atomic_file import sync_directory
+from manifests.errors import InvalidInput, NotFound, Refused, VerificationFailed
+from manifests.layout import MANIFEST, PRISTINE
+from manifests.receipt import Receipt, read_receipt
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackResult:
+    """What came of it. ``replaced`` is where the tree lies that was active before; None: no change."""
+
+    receipt: Receipt
+    before: Receipt
+    replaced: Path | None = None
+    kept: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+
+
+def roll_back(
+    destination: Path, to: str | None = None, *, force: bool = False, report: Report = lambda *_: None
+) -> RollbackResult:
+    """Make the tree that was active before (or that of release *to*) active again.
+
+    Raises NotFound where there is none, VerificationFailed where it is not whole, Refused where the
+    active artifact has a barrier against going back and *force* is not given, OSError from the disk.
+    """
+    with exclusive(destination) as held:
+        active = read_receipt(destination)
+        if active is None:
+            raise NotFound(f"{destination} has no receipt of Venvoy: there is nothing to go back from")
+        if to is not None and active.release == to:
+            sync_directory(destination.parent)  # a killed run may have exchanged without getting there
+            return RollbackResult(receipt=active, before=active)
+        if to is None and held.finished is not None and active.history[-1].action == "rollback":
+            # This very command, killed after the exchange and run again: not one step further back.
+            replaced = held.finished.replaced
+            before = (read_receipt(replaced) if replaced else None) or active
+            return RollbackResult(receipt=active, before=before, replaced=replaced, kept=held.finished.kept)
+        tree, receipt = _choose(destination, active, to)
+        _check_barrier(destination, active, force=force)
+        report("verify", 0, 0)
+        _check_whole(tree, receipt)
+        why = probe_exchange(destination)
+        if why is not None:
+            raise Refused(f"{why}: a venv there cannot be rolled back in place")
+        merged = _make_ready(destination, tree)
+        announce(tree, destination, merged)
+        switch = new_switch("rollback", receipt.release, receipt.identity)
+        ready = replace(receipt, replaced=active.install_id, history=(*active.history, switch)[-100:])
+        seal(tree, ready, report)
+        exchange(tree, destination)
+        sync_directory(destination.parent)
+        late = finish(destination)
+        if late is not None:
+            merged.kept.extend(late.kept)
+    return RollbackResult(
+        receipt=ready,
+        before=active,
+        replaced=tree,
+        kept=tuple(sorted(merged.kept)),
+        aside=tuple(merged.aside),
+    )
+
+
+def _choose(destination: Path, active: Receipt, to: str | None) -> tuple[Path, Receipt]:
+    trees = previous_trees(destination)
+    if to is None and trees:
+        return trees[0]
+    for tree, receipt in trees:
+        if receipt.release == to:
+            return tree, receipt
+    have = ", ".join(receipt.release for _, receipt in trees) or "none"
+    wanted = f"release {to}" if to else "an earlier tree"
+    raise NotFound(f"{wanted} is not kept beside {destination} (kept: {have}); install it from the store")
+
+
+def _check_barrier(destination: Path, active: Receipt, *, force: bool) -> None:
+    barrier = _manifest(destination).rollback_barrier
+    if barrier and not force:
+        raise Refused(
+            f"release {active.release} of {active.service} says: {barrier}\n"
+            "going back does not undo that; --force if you know that it works"
+        )
+
+
+def _check_whole(tree: Path, receipt: Receipt) -> None:
+    """Bound files name the destination, not the place where the tree lies: both are checked as such."""
+    changes = local_changes(tree, receipt)
+    if changes:
+        shown = ", ".join(changes[:5]) + (" ..." if len(changes) > 5 else "")
+        raise VerificationFailed(f"{tree} is not whole, so nothing goes back to it: {shown}")
+    if not Path(receipt.python).exists():
+        raise VerificationFailed(f"{tree} is bound to {receipt.python}, which is gone; install it again")
+
+
+def _make_ready(destination: Path, tree: Path) -> Merged:
+    """Give the old tree the host's mutable files of today, as an upgrade would."""
+    artifact = _manifest(tree)
+    for item in artifact.mutable_paths:
+        place, pristine = tree / item.path, tree / PRISTINE / item.path
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+        if pristine.is_dir():
+            shutil.copytree(pristine, place, symlinks=True)
+        elif pristine.exists():
+            shutil.copy2(pristine, place, follow_symlinks=False)
+    return merge(destination, tree, artifact.mutable_paths)
+
+
+def _manifest(tree: Path) -> Artifact:
+    try:
+        return Artifact.from_json((tree / MANIFEST).read_bytes(), what=str(tree / MANIFEST))
+    except (OSError, InvalidInput) as error:
+        raise VerificationFailed(f"{tree / MANIFEST} cannot be read: {error}") from error

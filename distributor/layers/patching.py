@@ -1,0 +1,164 @@
+"""Patches on a host: new layers from old ones that are at hand, for a fraction of their bytes.
+
+Old layers come from the host's cache, or are rebuilt from a venv that is installed here. Whatever goes
+wrong, the layer itself is fetched: the result is always the bytes that the manifest names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from distributor.layers.cache import Fetch, LayerCache, OpenedLayer, OpenLayer, Piece
+from distributor.layers.rebuilding import rebuild_into, rebuild_layer
+from distributor.layers.unpack import tar_bytes
+from distributor.siblings import previous_paths
+from distributor.system.unnamed import unnamed_file
+from manifests.artifact import Artifact, Layer
+from manifests.documents import Sha256
+from manifests.errors import InvalidInput, NotFound, StoreUnavailable, VerificationFailed
+from manifests.layout import MANIFEST
+from manifests.patches import MEMORY_LIMIT, Patch, PatchSet, needed_memory
+from manifests.receipt import read_receipt
+
+_PIECE = 1024 * 1024
+_IN_MEMORY = 8 * 1024 * 1024
+_MAX_WINDOW = 128 * 1024 * 1024
+_MOST_BASES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """An artifact that is installed in *tree*: what patches may be applied to."""
+
+    artifact: Artifact
+    tree: Path
+
+    def layer(self, tar_sha256: Sha256) -> Layer | None:
+        """Return the layer with these tar bytes, if it has one."""
+        return next((layer for layer in self.artifact.layers if layer.tar_sha256 == tar_sha256), None)
+
+
+def find_bases(destination: Path) -> list[Base]:
+    """Return the artifacts at *destination*, kept for rollback there, or installed beside it."""
+    beside = destination.parent.iterdir() if destination.parent.is_dir() else ()
+    found: dict[str, Base] = {}
+    for tree in (destination, *previous_paths(destination), *sorted(beside)):
+        receipt = read_receipt(tree)
+        if receipt is None or receipt.identity in found or len(found) == _MOST_BASES:
+            continue
+        try:
+            artifact = Artifact.from_json((tree / MANIFEST).read_bytes(), what=str(tree / MANIFEST))
+        except (OSError, InvalidInput):
+            continue
+        if artifact.identity == receipt.identity:
+            found[receipt.identity] = Base(artifact=artifact, tree=tree)
+    return list(found.values())
+
+
+def rebuilt(bases: Sequence[Base], other: OpenLayer) -> OpenLayer:
+    """Return layers that a venv here holds too from its files; all others from *other*."""
+    owners = {layer.tar_sha256: (base, layer) for base in bases for layer in base.artifact.layers}
+
+    def open_layer(layer: Layer, private: Path) -> OpenedLayer:
+        base, same = owners.get(layer.tar_sha256, (None, layer))
+        if base is None:
+            return other(layer, private)
+        held: IO[bytes] = io.BytesIO() if same.tar_length <= _IN_MEMORY else unnamed_file(private)
+        if rebuild_into(held, base.tree, base.artifact, same):
+            return OpenedLayer(held, 0, plain=True)
+        held.close()
+        return other(layer, private)
+
+    return open_layer
+
+
+def patched(
+    sets: Iterable[PatchSet], bases: Sequence[Base], fetch: Fetch, cache: LayerCache, other: OpenLayer
+) -> OpenLayer:
+    """Return layers by way of the smallest patch to them, where there is one; else from *other*."""
+    by_identity = {base.artifact.identity: base for base in bases}
+    best: dict[Sha256, tuple[Patch, PatchSet]] = {}
+    for found in sets:
+        for patch in found.patches:
+            known = best.get(patch.layer)
+            if found.base in by_identity and (known is None or patch.length < known[0].length):
+                best[patch.layer] = patch, found
+
+    def open_layer(layer: Layer, private: Path) -> OpenedLayer:
+        patch, origin = best.get(layer.tar_sha256, (None, None))
+        if patch is None or origin is None or patch.length >= layer.length:
+            return other(layer, private)
+        try:
+            base = _base_bytes(by_identity[origin.base], patch, layer, cache)
+            if base is None:
+                return other(layer, private)
+            piece = Piece(origin.file_path, patch.offset, patch.length, patch.sha256)
+            with fetch(piece, private) as packed:
+                data = packed.read()
+            return OpenedLayer(apply_patch(data, base, layer, private), patch.length, plain=True)
+        except (NotFound, StoreUnavailable, VerificationFailed):
+            return other(layer, private)
+
+    return open_layer
+
+
+def _base_bytes(base: Base, patch: Patch, layer: Layer, cache: LayerCache) -> bytes | None:
+    old = base.layer(patch.base)
+    if old is None or needed_memory(old.tar_length, layer.tar_length) > MEMORY_LIMIT:
+        return None
+    opened = cache.find(old)
+    if opened is not None:
+        with opened.file as file:
+            read = _plain_reader(opened, file, old, base.artifact.compression)
+            data = _read_all(read, old.tar_length)
+        if hashlib.sha256(data).hexdigest() == old.tar_sha256:
+            return data
+    return rebuild_layer(base.tree, base.artifact, old)
+
+
+def _plain_reader(
+    opened: OpenedLayer, file: IO[bytes], layer: Layer, compression: str
+) -> Callable[[int], bytes]:
+    return file.read if opened.plain else tar_bytes(file, layer, compression)
+
+
+def _read_all(read: Callable[[int], bytes], length: int) -> bytes:
+    parts = []
+    while length > 0 and (part := read(min(_PIECE, length))):
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def apply_patch(patch: bytes, base: bytes, layer: Layer, private: Path) -> IO[bytes]:
+    """Return the layer's tar bytes. Raises VerificationFailed for anything but the signed ones."""
+    prefix = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    unpacker = zstandard.ZstdDecompressor(dict_data=prefix, max_window_size=_MAX_WINDOW)
+    held: IO[bytes] = io.BytesIO() if layer.tar_length <= _IN_MEMORY else unnamed_file(private)
+    digest = hashlib.sha256()
+    length = 0
+    try:
+        with unpacker.stream_reader(patch) as reader:
+            while part := reader.read(_PIECE):
+                length += len(part)
+                if length > layer.tar_length:
+                    raise VerificationFailed(f"a patch gives more than {layer.tar_length} bytes")
+                digest.update(part)
+                held.write(part)
+        if digest.hexdigest() != layer.tar_sha256:
+            raise VerificationFailed("a patch gives other bytes than the signed ones")
+        held.seek(0)
+    except zstandard.ZstdError as error:
+        held.close()
+        raise VerificationFailed(f"a patch is not valid zstd: {error}") from None
+    except BaseException:
+        held.close()
+        raise
+    return held

@@ -1,0 +1,1 @@
+"""The side of a store that signs: payload first, metadata last."""

@@ -1,0 +1,1 @@
+"""Stores behind any web server, read over requests."""

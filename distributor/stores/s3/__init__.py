@@ -1,0 +1,1 @@
+"""Stores in buckets of S3, through boto3."""
