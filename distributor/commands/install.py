@@ -26,7 +26,7 @@ from distributor.commands.options import (
 from manifests.console import Console, size
 
 if TYPE_CHECKING:
-    from distributor.host.install import InstallResult
+    from distributor.host.request import InstallResult
 
 _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 
@@ -98,7 +98,8 @@ def command(
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone-2026.1.0 \\
           --link /openstack/venvs/keystone --store /srv/venvoy --root /etc/venvoy/root.json
     """
-    from distributor.host.install import InstallRequest, install
+    from distributor.host.install import install
+    from distributor.host.request import InstallRequest
     from manifests.naming import release_name, service_name
 
     request = InstallRequest(

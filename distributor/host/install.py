@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor.host.exclusive import as_host_errors, exclusive, refuse_planted
+from distributor.host.request import InstallRequest, InstallResult, still_running
 from distributor.siblings import litter
 from manifests.layout import HANDOVER, RECEIPT
 from manifests.receipt import Receipt, read_receipt
@@ -26,61 +27,6 @@ if TYPE_CHECKING:
     from distributor.host.handover import Finished
     from distributor.host.staged_tree import Report
     from distributor.layers.release_source import ReleaseSource
-
-
-@dataclass(frozen=True, kw_only=True)
-class InstallRequest:
-    """What is wanted. ``destination`` and ``link`` are absolute; ``python`` overrides the search.
-
-    ``evidence`` is where the output of failed checks is kept, ``cache`` where layers are (None: nowhere).
-    Without ``atomic``, two renames replace an exchange that the file system cannot do. ``repair``
-    unpacks again what is there already. ``carry_over`` brings undeclared local changes along. ``note``
-    goes into the history.
-    """
-
-    service: str
-    release: str
-    destination: Path
-    evidence: Path
-    link: Path | None = None
-    python: Path | None = None
-    target: str | None = None
-    jobs: int = 2
-    atomic: bool = True
-    repair: bool = False
-    cache: Path | None = None
-    link_mode: str = "copy"
-    carry_over: bool = False
-    note: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class InstallResult:
-    """What came of it. ``changed`` is true exactly when the host is not as it was.
-
-    ``replaced`` is where the tree lies that was exchanged; ``local_changes`` are paths in it that
-    nobody had declared mutable and that differ from its artifact: unless they were to be carried over,
-    they are not in the new tree. ``restart_pids`` are processes that still run from the replaced tree.
-    ``unpacked`` is false where the very artifact was there already; ``notes`` are what else to know.
-    """
-
-    changed: bool
-    receipt: Receipt
-    destination: Path
-    unpacked: bool = False
-    fetched_bytes: int = 0
-    link_flipped: bool = False
-    replaced: Path | None = None
-    kept: tuple[str, ...] = ()
-    aside: tuple[str, ...] = ()
-    local_changes: tuple[str, ...] = ()
-    restart_pids: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def real_path(self) -> Path:
-        """The physical path of the venv: what long-running services should be started from."""
-        return self.destination.resolve()
 
 
 def install(
@@ -144,14 +90,6 @@ def unchanged(request: InstallRequest) -> Receipt | None:
     except OSError:
         return None
     return receipt if bound else None
-
-
-def still_running(request: InstallRequest, replaced: Path | None) -> tuple[int, ...]:
-    """Return the processes that still run from the *replaced* tree, which bore the destination's name."""
-    from distributor.system.processes import find_users
-
-    names = [request.destination, *([request.link] if request.link else [])]
-    return find_users(replaced, names).pids if replaced else ()
 
 
 def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:

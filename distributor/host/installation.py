@@ -10,8 +10,8 @@ from distributor.checks.host_check import check_needs, check_space, choose_pin
 from distributor.host.activation import Place, Standing, activate, examine
 from distributor.host.handover import finish
 from distributor.host.history import new_switch
-from distributor.host.install import InstallRequest, InstallResult, still_running
 from distributor.host.mutable import Merged
+from distributor.host.request import InstallRequest, InstallResult, still_running
 from distributor.host.staged_tree import Filled, Plan, Report, complete, fill, local_changes
 from distributor.host.staging import staging_directory
 from distributor.host.system_packages import find_links

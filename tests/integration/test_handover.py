@@ -12,7 +12,8 @@ import pytest
 import distributor.host.handover
 import distributor.host.installation
 import distributor.host.rollback
-from distributor.host.install import InstallRequest, install
+from distributor.host.install import install
+from distributor.host.request import InstallRequest
 from distributor.host.rollback import roll_back
 from distributor.layers.release_source import StoreReleases
 from distributor.places import read_root
