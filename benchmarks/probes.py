@@ -40,7 +40,8 @@ def unpack(manifest: str, store: str, root: str, jobs: str) -> None:
 
 def layers(spec: str, wheels: str, cache: str, jobs: str) -> None:
     """Build the layers of all distinct wheels of *spec* into the empty *cache*; nothing else."""
-    from builder.executor import build_layers
+    from builder.execution.crew import build_layers
+    from builder.execution.local import LocalCrew
     from builder.jobs import chosen_jobs
     from builder.layers.compression import Compression
     from builder.layers.layer import LayerRequest
@@ -67,7 +68,9 @@ def layers(spec: str, wheels: str, cache: str, jobs: str) -> None:
             )
             requests[request.key] = request
     _timed(
-        lambda: build_layers(requests.values(), Path(cache), jobs=int(jobs), done=lambda _: None),
+        lambda: build_layers(
+            requests.values(), Path(cache), crew=LocalCrew(jobs=int(jobs)), done=lambda _: None
+        ),
         layers=len(requests),
     )
 

@@ -7,7 +7,6 @@ wheels by digest, layers by key, artifacts by identity.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +21,8 @@ from builder.assemble import (
 )
 from builder.conflicts import find_overlaps
 from builder.entry_points import split_entry_points
-from builder.executor import build_layers
+from builder.execution.crew import Crew, build_layers
+from builder.execution.local import LocalCrew
 from builder.layers.cache import LayerCache
 from builder.layers.compression import Compression
 from builder.layers.elf import elf_notes, merge_needs
@@ -80,13 +80,16 @@ class BuiltArtifact:
 
 @dataclass(kw_only=True)
 class ArtifactBuilder:
-    """Builds artifacts into *output* (laid out like a store), with layers cached in *cache_root*."""
+    """Builds artifacts into *output* (laid out like a store), with layers cached in *cache_root*.
+
+    Layers are built by *crew*; where there is none, by *jobs* processes of this machine.
+    """
 
     cache_root: Path
     output: Path
     compression: Compression = field(default_factory=Compression)
     jobs: int = 1
-    executor: Executor | None = None
+    crew: Crew | None = None
 
     def build(self, builds: Sequence[ServiceBuild], progress: BuildProgress) -> list[BuiltArtifact]:
         """Build all of *builds*; layers that several share are built once."""
@@ -100,6 +103,10 @@ class ArtifactBuilder:
             results.append(built)
             progress.artifact(built)
         return results
+
+    @property
+    def _crew(self) -> Crew:
+        return self.crew or LocalCrew(jobs=self.jobs)
 
     def _requests(self, build: ServiceBuild) -> list[LayerRequest]:
         interpreter = build.interpreter
@@ -131,7 +138,7 @@ class ArtifactBuilder:
                 count += 1
                 progress.layers(count, len(missing), request.distribution)
 
-            build_layers(missing, self.cache_root, jobs=self.jobs, done=done, executor=self.executor)
+            build_layers(missing, self.cache_root, crew=self._crew, done=done)
             for request in missing:
                 record = cache.get(request.key)
                 if record is None:
@@ -198,7 +205,7 @@ class ArtifactBuilder:
                 cache.drop(damage.key)
                 again = [request for request in requests if request.key == damage.key]
                 if again:
-                    build_layers(again, self.cache_root, jobs=1, done=lambda _: None, executor=self.executor)
+                    build_layers(again, self.cache_root, crew=self._crew, done=lambda _: None)
                 else:
                     self._skeleton(requests[0].target, cache)
             except OSError as error:

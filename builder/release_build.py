@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from builder.execution.crew import Crew
+from builder.execution.local import LocalCrew
 from builder.jobs import lock_path
 from builder.pipeline import ServiceBuild
 from builder.resolving.constraint_files import gather_constraints
@@ -14,7 +16,7 @@ from builder.wheels.cache import WheelCache
 from builder.wheels.gathering import WheelBuilder, resolve_wheels
 from builder.wheels.sources import WheelSource, open_source
 from manifests.errors import NotFound
-from manifests.interpreter import Interpreter, find_interpreter
+from manifests.interpreter import Interpreter
 from manifests.lock import Lock, LockedPackage, artifact_version, read_lock
 from manifests.release_spec import ReleaseSpec, ServiceSpec
 from manifests.target import Target
@@ -33,6 +35,7 @@ class Preparation:
     pythons: Mapping[Target, Path] = field(default_factory=dict)
     offline: bool = False
     bytecode: bool = True
+    crew: Crew = field(default_factory=LocalCrew)
 
     def prepare(
         self,
@@ -60,7 +63,7 @@ class Preparation:
         return sorted(builds, key=lambda build: order[build.service, build.target])
 
     def _interpreter(self, target: Target, note: Callable[[str], None]) -> Interpreter | None:
-        found = find_interpreter(target, self.pythons.get(target))
+        found = self.crew.interpreter(target, self.pythons.get(target))
         if found is None:
             note(
                 f"no {target.python_name} here: artifacts for {target} are made of wheels alone, without .pyc"
@@ -104,12 +107,12 @@ class Preparation:
     def _sdist_builder(
         self, service: ServiceSpec, target: Target, interpreter: Interpreter | None
     ) -> WheelBuilder:
-        from builder.wheels.sdist_build import BuildOptions, SdistBuilder
+        from builder.wheels.sdist_build import BuildOptions
 
         options = BuildOptions(
             constraints=self._constraints(service), find_links=tuple(self.sources), offline=self.offline
         )
-        return SdistBuilder(self.cache, target, interpreter, options)
+        return self.crew.wheel_builder(self.cache, target, interpreter, options)
 
     def _constraints(self, service: ServiceSpec) -> str:
         if not service.build_constraints:

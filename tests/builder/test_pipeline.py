@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ import pytest
 import zstandard
 
 from builder.assemble import DamagedLayer, Part, assemble, end_of_archive
-from builder.executor import build_layers
+from builder.execution.crew import build_layers
+from builder.execution.local import LocalCrew
 from builder.layers.cache import LayerCache
 from builder.layers.compression import Compression
 from builder.pipeline import ArtifactBuilder
@@ -30,7 +31,8 @@ from tests.builder.layers import FAST, Silent, build_artifact, request_for, serv
 from tests.wheel_factory import make_wheel
 
 if TYPE_CHECKING:
-    from builder.layers.layer import LayerRequest
+    from typing import Any
+
 
 SITE = "lib/python3.11/site-packages"
 
@@ -142,7 +144,7 @@ def test_a_damaged_cached_layer_is_built_again(how: str, tmp_path: Path) -> None
 def test_a_layer_that_vanishes_while_it_is_assembled_is_damage(tmp_path: Path) -> None:
     request = request_for(make_wheel(tmp_path, "one", "1.0"))
     cache = LayerCache(tmp_path)
-    build_layers([request], tmp_path, jobs=1, done=lambda _: None)
+    build_layers([request], tmp_path, crew=LocalCrew(), done=lambda _: None)
     record = cache.get(request.key)
     assert record is not None
     part = Part(record=record, blob=tmp_path / "gone", wheel="one", wheel_sha256=request.wheel_sha256)
@@ -259,7 +261,10 @@ def test_any_executor_will_do(tmp_path: Path) -> None:
     build = service_build(*some_wheels(tmp_path / "w"))
     with ThreadPoolExecutor(2) as threads:
         builder = ArtifactBuilder(
-            cache_root=tmp_path / "cache", output=tmp_path / "out", compression=FAST, executor=threads
+            cache_root=tmp_path / "cache",
+            output=tmp_path / "out",
+            compression=FAST,
+            crew=LocalCrew(executor=threads),
         )
         built = builder.build([build], Silent())[0]
     assert built.tarball.read_bytes() == build_artifact(tmp_path / "b", build).tarball.read_bytes()
@@ -430,8 +435,12 @@ def test_requests_are_sorted_so_that_large_wheels_start_first(tmp_path: Path) ->
     wheels = [make_wheel(tmp_path, f"w{size}", "1.0", {"x": os.urandom(size)}) for size in (10, 9000, 500)]
     order: list[str] = []
 
-    def done(request: LayerRequest) -> None:
-        order.append(request.distribution)
+    class Recording(ThreadPoolExecutor):
+        def submit(self, fn: Any, *arguments: Any, **named: Any) -> Future[Any]:
+            order.append(arguments[1].distribution)
+            return super().submit(fn, *arguments, **named)
 
-    build_layers([request_for(wheel) for wheel in wheels], tmp_path, jobs=1, done=done)
+    with Recording(1) as executor:
+        crew = LocalCrew(executor=executor)
+        build_layers([request_for(w) for w in wheels], tmp_path, crew=crew, done=lambda _: None)
     assert order == ["w9000", "w500", "w10"]

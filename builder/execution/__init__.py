@@ -1,0 +1,1 @@
+"""Where the steps of a build run: processes of this machine, or the workers of a cluster."""
