@@ -9,6 +9,10 @@ from manifests.errors import InvalidInput
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 _RELEASE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]*[A-Za-z0-9])?")
 _MAX = 100
+
+HOST_PART = "venvoy-host"
+"""The service that is Venvoy's own host part; see ``venvoy tool``."""
+
 # Control characters, and halves of surrogate pairs: no UTF-8 name holds those.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NO_PARTS = {"", ".", ".."}

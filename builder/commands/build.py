@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from manifests.console import Console, size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from builder.pipeline import BuiltArtifact
+from builder.commands.progress import BuildSteps, artifact_line, artifact_value
+from manifests.console import Console
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Return where wheels and layers are cached unless somebody says otherwise."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "venvoy"
 
@@ -58,7 +53,7 @@ def _default_cache() -> Path:
 @click.option(
     "--cache",
     type=_FOLDER,
-    default=_default_cache,
+    default=default_cache,
     envvar="VENVOY_CACHE",
     help="The writable cache of wheels and layers. Also VENVOY_CACHE. [default: ~/.cache/venvoy]",
 )
@@ -135,64 +130,16 @@ def command(
     builder = ArtifactBuilder(
         cache_root=cache, output=output, compression=Compression(compression, chosen_level), jobs=jobs
     )
-    progress = _Progress(console)
+    progress = BuildSteps(console)
     builds = preparation.prepare(release, chosen, progress.wheels, console.line)
     built = builder.build(builds, progress)
     console.done()
     if as_json:
         click.echo(
-            json.dumps({"release": release.release, "artifacts": [_value(item) for item in built]}, indent=2)
+            json.dumps(
+                {"release": release.release, "artifacts": [artifact_value(item) for item in built]}, indent=2
+            )
         )
     else:
         for item in built:
-            click.echo(_line(item))
-
-
-class _Progress:
-    """Wheels, layers and artifacts as they come."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._started = time.monotonic()
-
-    def wheels(self, done: int, total: int, name: str) -> None:
-        self._console.bar("wheels", done, total, f"{done}/{total} {name}")
-
-    def layers(self, done: int, total: int, name: str) -> None:
-        self._console.bar("layers", done, total, f"{done}/{total} {name}")
-        if done == total:
-            self._console.line(f"built {total} layers in {time.monotonic() - self._started:.1f} s")
-
-    def artifact(self, built: BuiltArtifact) -> None:
-        for note in built.notes:
-            self._console.line(f"note: {note}")
-
-
-def _line(built: BuiltArtifact) -> str:
-    artifact = built.artifact
-    wheels = sum(1 for layer in artifact.layers if layer.wheel)
-    what = "unchanged" if built.unchanged else "built"
-    sizes = f"{size(artifact.length)} ({size(artifact.unpacked_size)} unpacked)"
-    return f"{what} {built.tarball}: {wheels} wheels, {sizes}"
-
-
-def _value(built: BuiltArtifact) -> dict[str, Any]:
-    artifact = built.artifact
-    unpinned: Sequence[str] = built.unpinned
-    return {
-        "service": artifact.service,
-        "version": artifact.version,
-        "target": str(artifact.target),
-        "identity": artifact.identity,
-        "sha256": artifact.sha256,
-        "length": artifact.length,
-        "tarball": str(built.tarball),
-        "manifest": str(built.manifest),
-        "status": "unchanged" if built.unchanged else "built",
-        "needs": {
-            "libc": f"{artifact.needs.libc} {artifact.needs.libc_version}",
-            "libraries": {name: list(versions) for name, versions in artifact.needs.libraries.items()},
-        },
-        "unpinned_wheels": list(unpinned),
-        "notes": list(built.notes),
-    }
+            click.echo(artifact_line(item))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor.stores.interface import CHUNK_SIZE, object_parts
+from manifests.documents import sha256_bytes
 from manifests.errors import InvalidInput, NotFound, StoreUnavailable, VerificationFailed
 
 if TYPE_CHECKING:
@@ -19,7 +20,23 @@ if TYPE_CHECKING:
 
     from distributor.stores.interface import ReadStore
 
+TOOL = "tool/"
+"""The folder of what a bare host starts from; see ``distributor.bundles.tool``."""
+
 _MOST_MEMBERS = 100_000
+
+
+def bundle_location(root: bytes) -> str:
+    """Return how hosts remember bundles of the site with this *root*: all of them as one store.
+
+    An older bundle after a newer one then shows itself as a rollback.
+    """
+    return f"bundle:{sha256_bytes(root)[:16]}"
+
+
+def open_bundle(path: Path, root: bytes) -> BundleStore:
+    """Return the bundle at *path*, read under the trust of *root*. Raises as BundleStore does."""
+    return BundleStore(path, bundle_location(root))
 
 
 class BundleStore:
@@ -43,8 +60,8 @@ class BundleStore:
 
     @property
     def objects(self) -> list[str]:
-        """The paths of all objects, sorted."""
-        return sorted(self._members)
+        """The paths of all objects, sorted; what only a bare host needs is none."""
+        return sorted(path for path in self._members if not path.startswith(TOOL))
 
     def size(self, path: str) -> int | None:
         """Return the object's length, or None where there is none."""

@@ -19,6 +19,11 @@ from manifests.console import Console, size
 @click.option(
     "--output", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to make."
 )
+@click.option(
+    "--with-tool",
+    is_flag=True,
+    help="Add Venvoy's own host part, for hosts that have nothing but tar, sha256sum and python3.",
+)
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @json_option
 def command(
@@ -29,6 +34,7 @@ def command(
     state: Path,
     output: Path,
     *,
+    with_tool: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -41,8 +47,11 @@ def command(
     Examples:
       venvoy export 2026.1.0 -o 2026.1.0.bundle --store https://repo.example/venvoy
       venvoy export 2026.1.0 keystone nova -o control-plane.bundle
+      venvoy export 2026.1.0 -o new-site.bundle --with-tool
+    On a bare host, after comparing the bundle's sha256 with what was printed:
+      tar -xf new-site.bundle tool artifacts/venvoy-host && sh tool/bootstrap /opt/venvoy
     """
-    from distributor.bundles.transfer import export_bundle
+    from distributor.bundles.exporting import export_bundle
     from distributor.places import read_root
     from distributor.stores.location import open_store
     from distributor.system.disk_errors import disk_errors
@@ -63,10 +72,16 @@ def command(
             release,
             services,
             target,
+            with_tool=with_tool,
             progress=lambda count, total: console.bar("export", count, total, size(count)),
         )
     console.done()
-    document = {"bundle": str(target), "artifacts": list(done.artifacts), "length": done.length}
+    document = {
+        "bundle": str(target),
+        "artifacts": list(done.artifacts),
+        "length": done.length,
+        "sha256": done.sha256,
+    }
     lines = [f"exported {name}" for name in done.artifacts]
-    lines.append(f"{target}, {size(done.length)}")
+    lines += [f"{target}, {size(done.length)}", f"sha256 {done.sha256}"]
     report(document, lambda: "\n".join(lines), as_json=as_json)

@@ -26,7 +26,8 @@ def command(bundle: Path, store: str, root: Path | None, state: Path, *, as_json
     Example:
       venvoy import 2026.1.0.bundle --store /srv/venvoy --root /etc/venvoy/root.json
     """
-    from distributor.bundles.transfer import import_bundle, open_bundle
+    from distributor.bundles.importing import import_bundle
+    from distributor.bundles.store import open_bundle
     from distributor.places import read_root
     from distributor.stores.location import open_writable_store
     from distributor.system.disk_errors import disk_errors

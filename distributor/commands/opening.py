@@ -41,7 +41,7 @@ def open_releases(options: StoreOptions) -> ReleaseSource:
     from distributor.stores.location import open_mirrors
 
     if options.bundle is not None:
-        from distributor.bundles.transfer import open_bundle
+        from distributor.bundles.store import open_bundle
 
         root = read_root(options.root)
         bundle = open_bundle(options.bundle, root)
