@@ -58,7 +58,7 @@ $(STAMP): pyproject.toml
 	@# Dependency groups need pip 25.1. Where pip cannot be upgraded, uv installs the group.
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" || \
 	    echo "make: pip was not upgraded, going on with the one there is" >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,sign,http,s3]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,sign,http,s3,site]'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group dev || \
 	    $(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
 	@touch $@

@@ -20,6 +20,7 @@ from builder.assemble import (
     table_of_contents,
 )
 from builder.conflicts import find_overlaps
+from builder.describing.describer import Describer
 from builder.entry_points import split_entry_points
 from builder.execution.crew import Crew, build_layers
 from builder.execution.local import LocalCrew
@@ -28,11 +29,11 @@ from builder.layers.compression import Compression
 from builder.layers.elf import elf_notes, merge_needs
 from builder.layers.layer import LAYER_FORMAT, LayerRecord, LayerRequest
 from builder.layers.skeleton import build_skeleton, skeleton_key
+from builder.output import already_built, built_manifest_path, write_documents
 from builder.wheels.gathering import ResolvedWheel
 from manifests.artifact import Artifact, MutablePath
-from manifests.atomic_file import write_atomically
 from manifests.documents import Sha256, digest_of
-from manifests.errors import InvalidInput, StoreUnavailable
+from manifests.errors import StoreUnavailable
 from manifests.interpreter import Interpreter
 from manifests.release_spec import ServiceSpec
 from manifests.target import Target
@@ -82,7 +83,8 @@ class BuiltArtifact:
 class ArtifactBuilder:
     """Builds artifacts into *output* (laid out like a store), with layers cached in *cache_root*.
 
-    Layers are built by *crew*; where there is none, by *jobs* processes of this machine.
+    Layers are built by *crew*; where there is none, by *jobs* processes of this machine. A *describer* says
+    what stands beside each artifact; without one there is the manifest alone.
     """
 
     cache_root: Path
@@ -90,6 +92,7 @@ class ArtifactBuilder:
     compression: Compression = field(default_factory=Compression)
     jobs: int = 1
     crew: Crew | None = None
+    describer: Describer | None = None
 
     def build(self, builds: Sequence[ServiceBuild], progress: BuildProgress) -> list[BuiltArtifact]:
         """Build all of *builds*; layers that several share are built once."""
@@ -168,15 +171,14 @@ class ArtifactBuilder:
                 )
             )
         draft = self._draft(build, parts)
-        tarball, manifest = self.output / draft.tarball_path, self._manifest_file(draft)
-        known = _already_built(draft, tarball, manifest)
+        tarball, manifest = self.output / draft.tarball_path, self.output / built_manifest_path(draft)
+        beside = self.describer.paths(draft) if self.describer else ()
+        known = already_built(draft, self.output, beside)
         if known is None:
             contents = self._write(parts, tarball, requests, cache)
             artifact = replace(draft, sha256=contents.sha256)
-            try:
-                write_atomically(manifest, artifact.to_json())
-            except OSError as error:
-                raise StoreUnavailable(f"cannot write {manifest}: {error.strerror}") from error
+            documents = self.describer.describe(build, artifact) if self.describer else {}
+            write_documents(self.output, {**documents, built_manifest_path(artifact): artifact.to_json()})
         return BuiltArtifact(
             artifact=known or artifact,
             tarball=tarball,
@@ -210,9 +212,6 @@ class ArtifactBuilder:
                     self._skeleton(requests[0].target, cache)
             except OSError as error:
                 raise StoreUnavailable(f"cannot write {tarball}: {error.strerror}") from error
-
-    def _manifest_file(self, artifact: Artifact) -> Path:
-        return self.output / artifact.manifest_path.removesuffix(".gz")
 
     def _draft(self, build: ServiceBuild, parts: Sequence[Part]) -> Artifact:
         """Return the manifest but for the tarball's digest: all that follows from the inputs alone."""
@@ -286,13 +285,3 @@ def _notes(build: ServiceBuild, records: Sequence[LayerRecord]) -> tuple[str, ..
 
 def _pair(item: MutablePath) -> list[str]:
     return [item.path, item.policy]
-
-
-def _already_built(draft: Artifact, tarball: Path, manifest: Path) -> Artifact | None:
-    """Return the artifact on disk if it was built from these inputs and lies there whole."""
-    try:
-        known = Artifact.from_json(manifest.read_bytes(), what=str(manifest))
-        size = tarball.stat().st_size
-    except (OSError, InvalidInput):
-        return None
-    return known if known == replace(draft, sha256=known.sha256) and size == known.length else None

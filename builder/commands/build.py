@@ -76,6 +76,12 @@ def default_cache() -> Path:
     default=lambda: os.cpu_count() or 1,
     help="Worker processes. [default: one a core]",
 )
+@click.option(
+    "--builder-id",
+    envvar="VENVOY_BUILDER_ID",
+    metavar="URI",
+    help="Who builds, for the provenance. Also VENVOY_BUILDER_ID. [default: one made of the host's name]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     *,
@@ -92,13 +98,15 @@ def command(
     compression: str,
     level: int | None,
     jobs: int,
+    builder_id: str | None,
     as_json: bool,
 ) -> None:
     """Build an artifact for each service and target of SPEC (default: release.toml) from its lock.
 
     Wheels come from the cache, from --wheels, or from where the lock says; each is checked against
     the lock's digest and its own RECORD. What is cached is not done again: wheels by digest, layers
-    by their inputs, artifacts by identity.
+    by their inputs, artifacts by identity. Beside each artifact go its bill of materials (CycloneDX) and
+    how it came to be (SLSA provenance).
 
     \b
     Examples:
@@ -107,7 +115,9 @@ def command(
       venvoy build --offline --wheels /srv/wheels --wheels /srv/more-wheels
       venvoy build -t cp312-linux_aarch64-glibc2.39
     """
-    from builder.jobs import chosen_jobs
+    from builder.describing.describer import Describer
+    from builder.describing.provenance import BuildRun
+    from builder.jobs import chosen_jobs, lock_path
     from builder.layers.compression import Compression
     from builder.pipeline import ArtifactBuilder
     from builder.release_build import Preparation, pythons_from
@@ -127,8 +137,20 @@ def command(
         bytecode=not no_pyc,
     )
     chosen_level = level if level is not None else 6 if compression == "gzip" else Compression.level
+    describer = Describer(
+        run=BuildRun.now(release.release, builder_id),
+        locks={
+            (service.name, str(target)): lock_path(release, service.name, target, lock_dir)
+            for service, target in chosen
+        },
+        options={"compression": compression, "level": chosen_level, "bytecode": not no_pyc},
+    )
     builder = ArtifactBuilder(
-        cache_root=cache, output=output, compression=Compression(compression, chosen_level), jobs=jobs
+        cache_root=cache,
+        output=output,
+        compression=Compression(compression, chosen_level),
+        jobs=jobs,
+        describer=describer,
     )
     progress = BuildSteps(console)
     builds = preparation.prepare(release, chosen, progress.wheels, console.line)

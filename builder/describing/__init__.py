@@ -1,0 +1,1 @@
+"""What is said of an artifact beside its manifest: its bill of materials, and how it came to be."""
