@@ -15,6 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.describing.describer import Describer
+from builder.describing.provenance import BuildRun
 from builder.layers.compression import Compression
 from builder.pipeline import ArtifactBuilder, BuiltArtifact, ServiceBuild
 from builder.wheels.gathering import ResolvedWheel
@@ -52,9 +54,13 @@ class _Silent:
 
 
 class SmallSite:
-    """Store, keys and state below *directory*; every release is built, published and pinned for real."""
+    """Store, keys and state below *directory*; every release is built, published and pinned for real.
 
-    def __init__(self, directory: Path) -> None:
+    Where they are *described*, artifacts come with bills of materials and provenance.
+    """
+
+    def __init__(self, directory: Path, *, described: bool = False) -> None:
+        self.described = described
         self.directory = directory
         self.keys = directory / "keys"
         self.store = directory / "store"
@@ -115,6 +121,7 @@ class SmallSite:
             cache_root=self.directory / "cache",
             output=self.directory / "build" / release,
             compression=Compression(level=3),
+            describer=self._describer(release, service) if self.described else None,
         )
         spec = ServiceSpec(
             name=service,
@@ -132,6 +139,13 @@ class SmallSite:
             interpreter=HOST,
         )
         return builder.build([build], _Silent())[0]
+
+    def _describer(self, release: str, service: str) -> Describer:
+        lock = self.directory / "locks" / release / f"pylock.{service}.toml"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.write_text('lock-version = "1.0"\n')
+        run = BuildRun.now(release, "urn:venvoy:builder:tests")
+        return Describer(run=run, locks={(service, str(TARGET)): lock})
 
     def publish(self, *built: BuiltArtifact) -> None:
         files = [BuiltFiles(artifact=b.artifact, tarball=b.tarball, manifest=b.manifest) for b in built]

@@ -6,6 +6,7 @@ crates. They are untrusted: what cannot be read is referred to, and its content 
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from cyclonedx.model import (
@@ -68,7 +69,9 @@ def _listed(sbom: EmbeddedSbom) -> list[Component]:
     if value.get("bomFormat") != "CycloneDX":
         raise InvalidInput(f"{sbom.path}: only CycloneDX in JSON is read")
     try:
-        bom = Bom.from_json(value)  # type: ignore[attr-defined]  # the decorator adds it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of older versions of the format, and of what it deprecates
+            bom = Bom.from_json(value)  # type: ignore[attr-defined]  # the decorator adds it
         found = [*([bom.metadata.component] if bom.metadata.component else []), *bom.components]
         if sum(1 for _ in _walk(found, 0)) > _MAX_COMPONENTS:
             raise InvalidInput(f"{sbom.path}: it lists more than {_MAX_COMPONENTS} components")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distributor.layers.release_source import ReleaseSource
+    from distributor.trust.trust import Trust
     from manifests.console import Console
 
 
@@ -59,6 +60,17 @@ def open_releases(options: StoreOptions) -> ReleaseSource:
         read_root(options.root),
         allow_expired=options.allow_expired is not None,
     )
+
+
+def open_trust(store: str, root: Path | None, state: Path) -> Trust:
+    """Return the verified present state of the *store*. Raises what opening and refreshing raise."""
+    from distributor.places import read_root
+    from distributor.stores.location import open_store
+    from distributor.trust.trust import Trust
+
+    trust = Trust(open_store(store), state, read_root(root))
+    trust.refresh()
+    return trust
 
 
 class StepProgress:

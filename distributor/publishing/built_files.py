@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifests.artifact import Artifact
+from manifests.companions import sbom_path, statement_path
 from manifests.documents import MAX_DOCUMENT_BYTES
 from manifests.errors import InvalidInput, NotFound, StoreUnavailable
 
@@ -16,11 +17,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltFiles:
-    """One artifact and its two files: the tarball and the plain manifest ``<stem>.json``."""
+    """One artifact and its two files: the tarball and the plain manifest ``<stem>.json``.
+
+    Its companions are looked for in the same build, from the folder on that holds ``artifacts``.
+    """
 
     artifact: Artifact
     tarball: Path
     manifest: Path
+
+    def sbom(self) -> bytes | None:
+        """Return the bill of materials, or None where the build wrote none."""
+        return self._beside(sbom_path(self.artifact))
+
+    def statement(self) -> bytes | None:
+        """Return the unsigned provenance, or None where the build wrote none."""
+        return self._beside(statement_path(self.artifact))
+
+    def _beside(self, path: str) -> bytes | None:
+        file = self.manifest.parent.parent.parent / path
+        return read_manifest(file) if file.is_file() else None
 
     @classmethod
     def of(cls, manifest: Path) -> BuiltFiles:

@@ -47,7 +47,7 @@ def store_artifact(store: Store, trust: Trust, built: BuiltFiles) -> TargetFile:
         packed = store.read(artifact.manifest_path, limit=MAX_DOCUMENT_BYTES)
         what = f"{artifact.manifest_path} in {store.location}"
         if decompress(packed, what=what) != plain:
-            raise _other_bytes(artifact.manifest_path, store)
+            raise other_bytes(artifact.manifest_path, store)
     return target_of(artifact.manifest_path, packed)
 
 
@@ -70,7 +70,7 @@ def store_document(store: Store, path: str, data: bytes) -> None:
     if store.write_if_absent(path, data):
         return
     if store.size(path) != len(data) or store.read(path, limit=len(data)) != data:
-        raise _other_bytes(path, store)
+        raise other_bytes(path, store)
 
 
 def _confirm(store: Store, trust: Trust, built: BuiltFiles, signed: TargetFile) -> TargetFile:
@@ -98,18 +98,19 @@ def _confirm(store: Store, trust: Trust, built: BuiltFiles, signed: TargetFile) 
 def _compare(store: Store, path: str, expect: Digest) -> None:
     """Accept what an interrupted publish left at *path* if it is ours to the bit."""
     if store.size(path) != expect.length:
-        raise _other_bytes(path, store)
+        raise other_bytes(path, store)
     digest = hashlib.sha256()
     try:
         for chunk in store.stream(path, offset=0, length=expect.length):
             digest.update(chunk)
     except NotFound:
-        raise _other_bytes(path, store) from None
+        raise other_bytes(path, store) from None
     if digest.hexdigest() != expect.sha256:
-        raise _other_bytes(path, store)
+        raise other_bytes(path, store)
 
 
-def _other_bytes(path: str, store: Store) -> Refused:
+def other_bytes(path: str, store: Store) -> Refused:
+    """Return the error for unsigned bytes at *path* that are not ours."""
     return Refused(
         f"{path} lies in {store.location} with other content, unsigned: remove it if it is the rest of "
         "an interrupted publish; otherwise find out who put it there"

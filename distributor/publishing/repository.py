@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from distributor.places import read_root
 from distributor.publishing.built_files import BuiltFiles
+from distributor.publishing.companions import store_companions
 from distributor.publishing.frozen_store import FrozenStore
 from distributor.publishing.initialisation import ROOT_FILE, initialise
 from distributor.publishing.keys import load_signers
@@ -104,6 +105,7 @@ class Repository:
         stored = {
             built.artifact.manifest_path: store_artifact(self._store, trust, built) for built in artifacts
         }
+        stored |= store_companions(self._store, trust, artifacts, self._signer(ARTIFACTS))
         stored |= {made.document.document_path: store_patches(self._store, made) for made in patches}
         added = self._sign(ARTIFACTS, stored)
         return PublishResult(published=added, unchanged=tuple(sorted(set(stored) - set(added))))

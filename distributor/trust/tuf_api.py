@@ -13,7 +13,7 @@ _CLIENTS = ("boto3", "azure.identity", "google.cloud.kms")
 _hidden = {name: sys.modules.pop(name) for name in _CLIENTS if name in sys.modules}
 sys.modules.update(dict.fromkeys(_CLIENTS))  # type: ignore[arg-type] # None makes an import fail
 try:
-    from securesystemslib.signer import CryptoSigner, Signer  # type: ignore[attr-defined]
+    from securesystemslib.signer import CryptoSigner, Key, Signer  # type: ignore[attr-defined]
     from tuf.api.metadata import (  # type: ignore[attr-defined]
         DelegatedRole,
         Delegations,
@@ -39,6 +39,7 @@ __all__ = [
     "DelegatedRole",
     "Delegations",
     "FetcherInterface",
+    "Key",
     "MetaFile",
     "Metadata",
     "Root",

@@ -1,0 +1,1 @@
+"""Questions about what a store and hosts hold: compared, searched, and shown."""
