@@ -132,6 +132,8 @@ def test_a_build_from_the_command_line_runs_after_tar_alone(site: Site) -> None:
     assert site.files("build") == [
         f"artifacts/sample/{artifact.stem}.json",
         f"artifacts/sample/{artifact.stem}.tar.zst",
+        f"provenance/sample/{artifact.stem}.statement.json",
+        f"sbom/sample/{artifact.stem}.cdx.json",
     ]
     venv = site.root / "a venv"
     venv.mkdir()
