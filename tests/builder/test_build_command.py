@@ -236,7 +236,7 @@ def test_without_an_interpreter_it_builds_without_pyc_and_says_so(site: Site) ->
     done = site.run("--target", ABSENT)
     assert done.returncode == 0, done.stderr
     assert f"no python3.99 here: artifacts for {ABSENT} are made of wheels alone, without .pyc" in done.stderr
-    (manifest,) = (site.root / "build").rglob("*.json")
+    (manifest,) = (site.root / "build/artifacts").rglob("*.json")
     assert Artifact.from_json(manifest.read_bytes()).compiled_by is None
 
 
