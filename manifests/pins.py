@@ -28,10 +28,15 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasePins:
-    """All pins of one release. Immutable once signed."""
+    """All pins of one release. Immutable once signed.
+
+    ``contents`` is the digest of the release's contents (``manifests.contents``), None where it was pinned
+    without.
+    """
 
     release: str
     pins: tuple[Pin, ...]
+    contents: Sha256 | None = None
 
     @property
     def path(self) -> str:
@@ -63,7 +68,10 @@ class ReleasePins:
                 "length": pin.length,
                 "sha256": pin.sha256,
             }
-        return canonical_json({"format": FORMAT, "release": self.release, "services": services})
+        value = {"format": FORMAT, "release": self.release, "services": services}
+        if self.contents is not None:
+            value["contents"] = self.contents
+        return canonical_json(value)
 
     @classmethod
     def from_json(cls, data: bytes, *, what: str = "pins") -> ReleasePins:
@@ -82,7 +90,11 @@ class ReleasePins:
             for service, targets in top.object("services").items()
             for target, item in targets.items()
         ]
-        return cls(release=release_name(top.text("release")), pins=tuple(pins))
+        return cls(
+            release=release_name(top.text("release")),
+            pins=tuple(pins),
+            contents=top.sha256("contents") if top.has("contents") else None,
+        )
 
 
 def pins_path(release: str) -> str:

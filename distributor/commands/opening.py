@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from manifests.console import size
-from manifests.errors import InvalidInput
+from manifests.errors import InvalidInput, MetadataExpired, StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from distributor.layers.release_source import ReleaseSource
+    from distributor.stores.interface import ReadStore
     from distributor.trust.trust import Trust
     from manifests.console import Console
 
@@ -62,15 +64,30 @@ def open_releases(options: StoreOptions) -> ReleaseSource:
     )
 
 
-def open_trust(store: str, root: Path | None, state: Path) -> Trust:
-    """Return the verified present state of the *store*. Raises what opening and refreshing raise."""
+def open_trust(
+    store: str, root: Path | None, state: Path, note: Callable[[str], None] | None = None
+) -> tuple[ReadStore, Trust]:
+    """Return the *store* and its verified present state. Raises what opening and refreshing raise.
+
+    Where *note* is given and the store cannot be reached, what was verified on this host before counts, and
+    *note* is told why.
+    """
     from distributor.places import read_root
     from distributor.stores.location import open_store
     from distributor.trust.trust import Trust
 
-    trust = Trust(open_store(store), state, read_root(root))
-    trust.refresh()
-    return trust
+    opened = open_store(store)
+    anchor = read_root(root)
+    trust = Trust(opened, state, anchor)
+    try:
+        trust.refresh()
+    except (StoreUnavailable, MetadataExpired) as error:
+        if note is None:
+            raise
+        trust = Trust.remembered(opened.location, state, anchor)
+        trust.refresh()
+        note(f"{error}\nwent on with what was verified on this host before")
+    return opened, trust
 
 
 class StepProgress:

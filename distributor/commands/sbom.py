@@ -64,7 +64,7 @@ def command(  # the document is JSON with and without --json
         raise InvalidInput("--envelope goes with --provenance: bills of materials have none")
     if target is not None and release is None:
         raise InvalidInput("--target goes with --release: an artifact is for one target anyway")
-    trust = open_trust(store, root, state)
+    _, trust = open_trust(store, root, state)
     artifact = (
         find_artifact(trust, name) if release is None else pinned_artifact(trust, name, release, target)
     )

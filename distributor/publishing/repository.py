@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from distributor.places import read_root
 from distributor.publishing.built_files import BuiltFiles
 from distributor.publishing.companions import store_companions
+from distributor.publishing.contents import store_contents, with_contents
 from distributor.publishing.frozen_store import FrozenStore
 from distributor.publishing.initialisation import ROOT_FILE, initialise
 from distributor.publishing.keys import load_signers
@@ -145,9 +146,11 @@ class Repository:
             entry = trust.entries(ARTIFACTS).get(pin.manifest)
             if entry is None or (entry.length, entry.hashes.get("sha256")) != (pin.length, pin.sha256):
                 raise NotFound(f"{pin.manifest} is not published like that; run 'venvoy publish' first")
+        document, contents = with_contents(trust, document)
         data = document.to_json()
         target = target_of(document.path, data)
         self._refuse_changes({document.path: target}, trust.entries(RELEASES))
+        store_contents(self._store, document, contents)
         store_document(self._store, document.path, data)
         self._sign(RELEASES, {document.path: target})
         return document

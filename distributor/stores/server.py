@@ -29,7 +29,9 @@ MAX_THREADS = 128
 _SOCKET_SECONDS = 60.0
 _IDLE_SECONDS = 30.0
 _TICK_SECONDS = 0.2
-_IMMUTABLE = re.compile(r"(artifacts|patches|sbom|provenance)/.*|metadata/[0-9]+\.[^/]+\.json", re.DOTALL)
+_IMMUTABLE = re.compile(
+    r"(artifacts|contents|patches|sbom|provenance)/.*|metadata/[0-9]+\.[^/]+\.json", re.DOTALL
+)
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
 _TAGS = re.compile(r'(?:W/)?("[^"]*")')
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\[\]:]*)):([0-9]{1,5})")
