@@ -17,12 +17,11 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 demo: $(STAMP) ## Lock, build, publish, install, move and interrupt keystone, all below var/
 	@$(BIN)/python -m demo.run
 
-# One process: pytest-xdist's have threads, in which the unpacker does not fork and would go untested.
 test: $(STAMP) ## Run the tests but for the slow ones
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.parallel -m "not slow" $(PYTEST_ARGS)
 
 test-all: $(STAMP) ## Run every test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.parallel $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, format and types
 	@$(BIN)/ruff check .
