@@ -40,6 +40,16 @@ def previous_paths(destination: Path) -> list[Path]:
     return _named(destination, f".{destination.name}.venvoy-old-")
 
 
+def link_target(link: Path, venv: Path) -> str:
+    """Return what *link* to *venv* shall hold: a bare name where both lie in one folder."""
+    return os.path.relpath(venv, link.parent) if venv.parent == link.parent else str(venv)
+
+
+def leads_to(link: Path, venv: Path) -> bool:
+    """Say whether *link* is a link to *venv* already, spelled as ours are."""
+    return link.is_symlink() and str(link.readlink()) == link_target(link, venv)
+
+
 def _named(destination: Path, prefix: str) -> list[Path]:
     try:
         names = os.listdir(destination.parent)  # noqa: PTH208 - names are all that is wanted

@@ -117,6 +117,12 @@ class Fields:
             _check_text(key, f"{self.where}.{key!r}")
         return {key: self.text(key) for key in sorted(self._value)}
 
+    def digests_by_name(self) -> dict[str, Sha256]:
+        """Return this object as a mapping of names to digests."""
+        for key in self._value:
+            _check_text(key, f"{self.where}.{key!r}")
+        return {key: self.sha256(key) for key in sorted(self._value)}
+
     def expect_format(self, major: int) -> None:
         """Refuse a document of another format major than *major*."""
         text = self.text("format")

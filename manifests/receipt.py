@@ -10,9 +10,10 @@ from manifests.errors import InvalidInput
 from manifests.fields import Fields
 from manifests.layout import RECEIPT
 from manifests.naming import release_name, service_name
+from manifests.pending import NOTHING, Pending
 
 FORMAT_MAJOR = 1
-FORMAT = "1.0"
+FORMAT = "1.1"
 _LIMIT = 1024 * 1024
 
 
@@ -37,6 +38,10 @@ class Receipt:
     ``replaced`` names the tree that it was exchanged for. ``unpacked_size`` is in bytes. ``history``
     is the destination's, oldest first, this switch included. ``system_links`` are the links to
     packages of the host's distribution, by path in the venv.
+
+    Since format 1.1: ``pending`` is what the last switch owes to facts and handlers. ``preserve`` are
+    mutable paths that this host adds to the artifact's, with their policies; ``files`` those that were
+    written beside the artifact's, with their digests.
     """
 
     service: str
@@ -56,11 +61,15 @@ class Receipt:
     unpacked_size: int = 0
     history: tuple[Switch, ...] = ()
     system_links: dict[str, str] = field(default_factory=dict)
+    pending: Pending = NOTHING
+    preserve: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Sha256] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the canonical JSON of this receipt."""
         value = {name: getattr(self, name) for name in self.__dataclass_fields__}
         value["history"] = [_plain(item) for item in self.history]
+        value["pending"] = self.pending.to_value()
         return canonical_json({"format": FORMAT, **value})
 
     @classmethod
@@ -86,6 +95,9 @@ class Receipt:
             replaced=top.optional_text("replaced"),
             history=tuple(_read_switch(item) for item in top.objects("history", required=False)),
             system_links=top.object("system_links", required=False).texts_by_name(),
+            pending=Pending.read(top.object("pending", required=False)),
+            preserve=top.object("preserve", required=False).texts_by_name(),
+            files=top.object("files", required=False).digests_by_name(),
         )
 
 

@@ -37,8 +37,11 @@ class Standing:
     receipt: Receipt | None = None
 
 
-def examine(destination: Path, mutable: tuple[MutablePath, ...]) -> Standing:
-    """Say what stands at *destination*. Raises Refused for what an install must not replace."""
+def examine(destination: Path, mutable: tuple[MutablePath, ...], *, adopt: bool = False) -> Standing:
+    """Say what stands at *destination*. Raises Refused for what an install must not replace.
+
+    To *adopt* means that a venv which another tool made may be replaced.
+    """
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise Refused(f"{destination} is not a directory; a venv must be a real one: choose another --dest")
     if not destination.exists():
@@ -48,9 +51,13 @@ def examine(destination: Path, mutable: tuple[MutablePath, ...]) -> Standing:
         return Standing(place=Place.VENV, receipt=receipt)
     foreign = next(_foreign(destination, mutable), None)
     if foreign is not None:
+        is_venv = (destination / "pyvenv.cfg").is_file() and (destination / "bin").is_dir()
+        if is_venv and adopt:
+            return Standing(place=Place.VENV)
+        hint = "; a venv that another tool made can be taken over with --adopt" if is_venv else ""
         raise Refused(
             f"{destination} has no receipt of Venvoy and holds {foreign}, which is no mutable path: "
-            "move it away first"
+            f"move it away first{hint}"
         )
     return Standing(place=Place.PREPARED if any(destination.iterdir()) else Place.FREE)
 

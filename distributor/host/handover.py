@@ -14,13 +14,14 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from distributor.host.mutable import Merged, catch_up
+from distributor.host.mutable_paths import mutable_paths_of
 from distributor.siblings import litter, previous_paths
-from manifests.artifact import Artifact, MutablePath
+from manifests.artifact import MutablePath
 from manifests.atomic_file import sync_directory
 from manifests.documents import canonical_json, parse_json
-from manifests.errors import HostUnsuitable, InvalidInput, VerificationFailed
+from manifests.errors import HostUnsuitable, InvalidInput
 from manifests.fields import Fields
-from manifests.layout import HANDOVER, MANIFEST
+from manifests.layout import HANDOVER
 
 _FORMAT = "1.0"
 _MAJOR = 1
@@ -87,7 +88,7 @@ def finish(destination: Path, mutable: tuple[MutablePath, ...] | None = None) ->
     try:
         sync_directory(destination.parent)  # the switch itself may be a killed run's, and not on disk yet
         if replaced is not None:
-            paths = _mutable_paths(destination) if mutable is None else mutable
+            paths = mutable_paths_of(destination) if mutable is None else mutable
             catch_up(replaced, destination, paths, merged)
         path.unlink()
         sync_directory(path.parent)
@@ -118,11 +119,3 @@ def _read(path: Path) -> _Note | None:
 def _mark(numbers: tuple[int, ...]) -> tuple[int, int, int]:
     time, size, inode = numbers
     return time, size, inode
-
-
-def _mutable_paths(destination: Path) -> tuple[MutablePath, ...]:
-    manifest = destination / MANIFEST
-    try:
-        return Artifact.from_json(manifest.read_bytes(), what=str(manifest)).mutable_paths
-    except (OSError, InvalidInput) as error:
-        raise VerificationFailed(f"{manifest} cannot be read: {error}; install with --repair") from error

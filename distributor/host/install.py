@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from distributor.host.exclusive import as_host_errors, exclusive, refuse_planted
 from distributor.host.request import InstallRequest, InstallResult, still_running
-from distributor.siblings import litter
+from distributor.siblings import leads_to, litter
 from manifests.layout import HANDOVER, RECEIPT
 from manifests.receipt import Receipt, read_receipt
 
@@ -39,10 +39,8 @@ def install(
     with as_host_errors(request.destination):
         refuse_planted(request.destination)
         receipt = unchanged(request)
-        if receipt is not None and not litter(request.destination):
-            return _finished(
-                request, InstallResult(changed=False, receipt=receipt, destination=request.destination)
-            )
+        if receipt is not None and is_settled(request, receipt):
+            return _settled(request, receipt)
         with exclusive(request.destination) as held:
 
             def working(step: str, done: int, total: int) -> None:
@@ -55,6 +53,34 @@ def install(
 
                 return _finished(request, install_locked(request, open_source(), working))
             return _finished(request, _there_already(request, receipt, held.finished))
+
+
+def is_settled(request: InstallRequest, receipt: Receipt) -> bool:
+    """Whether nothing is owed, left behind or linked elsewhere around a venv that is as wanted."""
+    if receipt.pending or litter(request.destination):
+        return False
+    link = request.link
+    return link is None or (leads_to(link, request.destination) and not litter(link))
+
+
+def _same_files(request: InstallRequest, receipt: Receipt) -> bool:
+    """Whether the files beside the artifact's are those that are wanted, and untouched."""
+    if not request.files and not receipt.files:
+        return True
+    from distributor.host.extra_files import digests, touched
+
+    return receipt.files == digests(request.files) and not touched(request.destination, receipt)
+
+
+def _settled(request: InstallRequest, receipt: Receipt) -> InstallResult:
+    """Report that all is as wanted, after bringing to disk what a killed run may have renamed only."""
+    from manifests.atomic_file import sync_directory
+
+    sync_directory((request.destination / RECEIPT).parent)
+    sync_directory(request.destination.parent)
+    if request.link is not None:
+        sync_directory(request.link.parent)
+    return InstallResult(changed=False, receipt=receipt, destination=request.destination)
 
 
 def _there_already(request: InstallRequest, receipt: Receipt, finished: Finished | None) -> InstallResult:
@@ -77,9 +103,10 @@ def unchanged(request: InstallRequest) -> Receipt | None:
     if request.repair:
         return None
     receipt = read_receipt(request.destination)
-    if receipt is None or (receipt.service, receipt.release) != (request.service, request.release):
+    wanted = (request.service, request.release, str(request.destination))
+    if receipt is None or (receipt.service, receipt.release, receipt.destination) != wanted:
         return None
-    if receipt.destination != str(request.destination) or request.target not in (None, receipt.target):
+    if request.target not in (None, receipt.target) or not _same_files(request, receipt):
         return None
     python = Path(receipt.python)
     if request.python is not None and os.path.realpath(request.python) != os.path.realpath(python):
@@ -93,15 +120,37 @@ def unchanged(request: InstallRequest) -> Receipt | None:
 
 
 def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:
-    if not result.changed:
-        from manifests.atomic_file import sync_directory
-
-        # A killed run may have renamed its receipt, or its tree, without getting here.
-        sync_directory((request.destination / RECEIPT).parent)
-        sync_directory(request.destination.parent)
-    if request.link is None:
-        return result
+    """Flip the link and tell who must know; the caller holds the destination's lock."""
+    from distributor.host.announcing import tell
     from distributor.host.staging import flip_link
 
-    flipped = flip_link(request.link, request.destination)
-    return replace(result, changed=result.changed or flipped, link_flipped=flipped)
+    if not result.changed:
+        _settled(request, result.receipt)
+    receipt, flipped = result.receipt, False
+    if request.link is not None:
+        if not result.unpacked and not leads_to(request.link, request.destination):
+            receipt = _owe_restart(request, receipt)
+        flipped = flip_link(request.link, request.destination)
+    if request.announcement is None:
+        return replace(result, changed=result.changed or flipped, link_flipped=flipped)
+    told = tell(request.destination, receipt, request.announcement)
+    return replace(
+        result,
+        receipt=told.receipt,
+        changed=result.changed or flipped or bool(told.facts or told.notify),
+        link_flipped=flipped,
+        facts=told.facts,
+        notify=told.notify,
+    )
+
+
+def _owe_restart(request: InstallRequest, receipt: Receipt) -> Receipt:
+    """Note what a link that moves to a tree which is there already will cause, before it moves."""
+    if request.announcement is None:
+        return receipt
+    from manifests.atomic_file import write_atomically
+
+    request.announcement.list_destination(request.destination)
+    owing = replace(receipt, pending=request.announcement.owed(receipt.identity, receipt.pending))
+    write_atomically(request.destination / RECEIPT, owing.to_json())
+    return owing

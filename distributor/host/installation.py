@@ -8,9 +8,12 @@ from pathlib import Path, PurePath
 
 from distributor.checks.host_check import check_needs, check_space, choose_pin
 from distributor.host.activation import Place, Standing, activate, examine
+from distributor.host.extra_files import digests, renew_files, touched
 from distributor.host.handover import finish
 from distributor.host.history import new_switch
 from distributor.host.mutable import Merged
+from distributor.host.mutable_paths import with_preserved
+from distributor.host.packages import NO_CHANGES, installed_packages, package_changes, packages_in
 from distributor.host.request import InstallRequest, InstallResult, still_running
 from distributor.host.staged_tree import Filled, Plan, Report, complete, fill, local_changes
 from distributor.host.staging import staging_directory
@@ -26,6 +29,7 @@ from manifests.documents import Sha256
 from manifests.errors import Refused
 from manifests.interpreter import Interpreter
 from manifests.layout import PRIVATE, RECEIPT
+from manifests.pending import NOTHING, Pending
 from manifests.pins import Pin
 from manifests.receipt import Receipt
 
@@ -39,30 +43,44 @@ def install_locked(request: InstallRequest, source: ReleaseSource, report: Repor
     )
     artifact = source.manifest(pin)
     check_needs(artifact, interpreter)
-    standing = examine(destination, artifact.mutable_paths)
-    receipt = _new_receipt(request, pin, artifact, interpreter, standing)
-    kept = _same_artifact(destination, receipt, standing, repair=request.repair)
-    if kept is not None:
-        return InstallResult(changed=True, receipt=kept, destination=destination, notes=source.notes)
-    _check_exchange(request, standing)
+    mutable = with_preserved(artifact.mutable_paths, request.preserve)
+    standing = examine(destination, mutable, adopt=request.adopt)
+    receipt = new_receipt(request, pin, artifact, interpreter, standing)
+    if only_noted(request, receipt, standing):
+        return InstallResult(
+            changed=True,
+            receipt=_note_release(request, receipt, standing),
+            destination=destination,
+            notes=source.notes,
+            packages=NO_CHANGES,
+        )
+    packages = package_changes(installed_packages(destination), packages_in(artifact))
+    check_exchange(request, standing)
     check_space(artifact, destination.parent)
-    changes = _local_changes(request, standing, report)
+    changes = undeclared_changes(request, standing, report)
     plan = _plan(request, artifact, receipt, interpreter, standing, changes)
+    if request.announcement is not None:
+        request.announcement.list_destination(destination)
     with staging_directory(destination) as staged:
         filled = fill(staged, plan, source, report)
         receipt, merged = complete(staged, plan, report)
         replaced = activate(staged, destination, standing, atomic=request.atomic)
-    late = finish(destination, artifact.mutable_paths)
+    late = finish(destination, mutable)
     if late is not None:
         merged.kept.extend(late.kept)
     _tidy(request)
     result = _result(request, receipt, merged, filled, replaced)
-    return replace(result, local_changes=changes, notes=(*source.notes, *result.notes))
+    return replace(result, local_changes=changes, notes=(*source.notes, *result.notes), packages=packages)
 
 
-def _local_changes(request: InstallRequest, standing: Standing, report: Report) -> tuple[str, ...]:
-    """Find undeclared changes in the live tree, and name them before they are left behind."""
-    if standing.receipt is None:
+def undeclared_changes(
+    request: InstallRequest, standing: Standing, report: Report = lambda *_: None
+) -> tuple[str, ...]:
+    """Find undeclared changes in the live tree, and name them before they are left behind.
+
+    There are none to keep where another tool made the tree anew. Raises Refused where they cannot be told.
+    """
+    if standing.receipt is None or touched(request.destination, standing.receipt):
         return ()
     changes = local_changes(request.destination, standing.receipt)
     if request.carry_over and changes == (PRIVATE,):
@@ -95,6 +113,9 @@ def _plan(  # noqa: PLR0913, PLR0917 - the facts of one install
         link_mode=request.link_mode,
         carry=changes if request.carry_over else (),
         jobs=request.jobs,
+        mutable=with_preserved(artifact.mutable_paths, request.preserve),
+        files=request.files,
+        checks=request.checks,
     )
 
 
@@ -121,9 +142,10 @@ def _result(
     )
 
 
-def _new_receipt(
+def new_receipt(
     request: InstallRequest, pin: Pin, artifact: Artifact, interpreter: Interpreter, standing: Standing
 ) -> Receipt:
+    """Return the receipt of what is wanted, before it is known what its files are."""
     old = standing.receipt
     switch = new_switch("install", request.release, artifact.identity, request.note)
     return Receipt(
@@ -143,25 +165,47 @@ def _new_receipt(
         install_id=secrets.token_hex(8),
         replaced=old.install_id if old else None,
         history=(*(old.history if old else ()), switch)[-100:],
+        preserve=dict(request.preserve),
+        pending=_owed(request, artifact.identity, old, restart=True),
     )
 
 
-def _same_artifact(destination: Path, wanted: Receipt, standing: Standing, *, repair: bool) -> Receipt | None:
-    """Note the new release where the destination holds its very artifact already, bound as wanted."""
+def _owed(request: InstallRequest, identity: str, old: Receipt | None, *, restart: bool) -> Pending:
+    before = old.pending if old else NOTHING
+    return request.announcement.owed(identity, before, restart=restart) if request.announcement else before
+
+
+def only_noted(request: InstallRequest, wanted: Receipt, standing: Standing) -> bool:
+    """Whether the destination holds the very artifact already, bound as wanted: no tree need be made."""
     present = standing.receipt
     same = ("service", "identity", "python", "destination")
     if present is None or any(getattr(present, name) != getattr(wanted, name) for name in same):
-        return None
-    if present.release == wanted.release or repair:
-        return None  # asked for again, since something of it is damaged
+        return False
+    if request.repair or touched(request.destination, present):
+        return False
+    # The same again is asked for since something of it is damaged.
+    return present.release != wanted.release or present.files != digests(request.files)
+
+
+def _note_release(request: InstallRequest, wanted: Receipt, standing: Standing) -> Receipt:
+    """Write the new release, and the files beside the artifact's, into the tree that is there."""
+    present = standing.receipt
+    if present is None:
+        raise Refused(f"{request.destination} has no receipt")
+    renew_files(request.destination, request.files, present.files)
     noted = replace(
-        present, release=wanted.release, manifest_sha256=wanted.manifest_sha256, history=wanted.history
+        present,
+        release=wanted.release,
+        manifest_sha256=wanted.manifest_sha256,
+        history=wanted.history,
+        files=digests(request.files),
+        pending=_owed(request, wanted.identity, present, restart=False),
     )
-    write_atomically(destination / RECEIPT, noted.to_json())
+    write_atomically(request.destination / RECEIPT, noted.to_json())
     return noted
 
 
-def _check_exchange(request: InstallRequest, standing: Standing) -> None:
+def check_exchange(request: InstallRequest, standing: Standing) -> None:
     """Find out, before anything is fetched, whether the file system can do what will be asked of it."""
     if standing.place is Place.FREE or not request.atomic:
         return

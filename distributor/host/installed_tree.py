@@ -19,6 +19,7 @@ from typing import Any
 
 from distributor.host.binding import Binding, differences
 from distributor.host.hold import HELD
+from distributor.host.mutable_paths import mutable_paths_of
 from distributor.host.system_packages import link_problems
 from manifests.artifact import Artifact, MutablePath
 from manifests.atomic_file import TEMPORARY_PREFIX
@@ -75,11 +76,14 @@ def compare(
     where they are gone.
     """
     expected = expected_files(venv, receipt)
-    mutable = _mutable_paths(venv)
+    mutable = mutable_paths_of(venv)
     bound = {*binding.links(), *binding.files(venv), *receipt.system_links}
     indexes = {path for path in expected if path.startswith(f"{INDEX_DIRECTORY}/")}
     sources = expected.keys() | receipt.system_links.keys()
     found = {path: entry for path, entry in _walk(venv) if not _is_bytecode_cache_of_host(path, sources)}
+    for path, digest in receipt.files.items():
+        size = found[path].st_size if path in found else 0
+        expected[path] = Expected(kind="", size=size, content=digest)
     altered: list[str] = []
     modes: list[str] = []
     missing: list[str] = []
@@ -158,10 +162,6 @@ def _record_digests(venv: Path, rows: list[list[Any]]) -> dict[str, str]:
 def _hex(value: str) -> str:
     encoded = value.removeprefix("sha256=")
     return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).hex()
-
-
-def _mutable_paths(venv: Path) -> tuple[MutablePath, ...]:
-    return Artifact.from_json((venv / MANIFEST).read_bytes()).mutable_paths
 
 
 def _inside(path: str, mutable: tuple[MutablePath, ...]) -> bool:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from manifests.pending import Fact
 from manifests.receipt import Receipt
+
+if TYPE_CHECKING:
+    from distributor.host.announcing import Announcement
+    from distributor.host.packages import PackageChanges
+    from manifests.artifact import Checks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +24,11 @@ class InstallRequest:
     Without ``atomic``, two renames replace an exchange that the file system cannot do. ``repair``
     unpacks again what is there already. ``carry_over`` brings undeclared local changes along. ``note``
     goes into the history.
+
+    ``announcement`` is what a change shall cause outside of the tree. ``preserve`` are mutable paths of
+    this host, with their policies, beside the artifact's. ``files`` are written into the tree beside the
+    artifact's, by relative path. ``checks`` come on top of the artifact's. ``adopt`` lets a venv that
+    another tool made be replaced.
     """
 
     service: str
@@ -32,6 +45,11 @@ class InstallRequest:
     link_mode: str = "copy"
     carry_over: bool = False
     note: str | None = None
+    announcement: Announcement | None = None
+    preserve: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    checks: Checks | None = None
+    adopt: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +60,8 @@ class InstallResult:
     nobody had declared mutable and that differ from its artifact: unless they were to be carried over,
     they are not in the new tree. ``restart_pids`` are processes that still run from the replaced tree.
     ``unpacked`` is false where the very artifact was there already; ``notes`` are what else to know.
+    ``packages`` is how the set of packages differs from the one before. ``facts`` were written, and
+    handlers have to act on the topics of ``notify``: now, or still since a run that died.
     """
 
     changed: bool
@@ -56,6 +76,9 @@ class InstallResult:
     local_changes: tuple[str, ...] = ()
     restart_pids: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    packages: PackageChanges | None = None
+    facts: tuple[Fact, ...] = ()
+    notify: tuple[str, ...] = ()
 
     @property
     def real_path(self) -> Path:

@@ -12,16 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distributor.host.activation import previous_trees
+from distributor.host.announcing import Announcement, tell
 from distributor.host.exclusive import exclusive
-from distributor.host.handover import announce, finish
+from distributor.host.handover import Finished, announce, finish
 from distributor.host.history import new_switch
 from distributor.host.mutable import Merged, merge
+from distributor.host.mutable_paths import with_preserved
+from distributor.host.packages import NO_CHANGES, PackageChanges, installed_packages, package_changes
 from distributor.host.staged_tree import Report, local_changes, seal
 from distributor.system.renaming import exchange, probe_exchange
 from manifests.artifact import Artifact
 from manifests.atomic_file import sync_directory
 from manifests.errors import InvalidInput, NotFound, Refused, VerificationFailed
 from manifests.layout import MANIFEST, PRISTINE
+from manifests.pending import Fact
 from manifests.receipt import Receipt, read_receipt
 
 
@@ -34,51 +38,122 @@ class RollbackResult:
     replaced: Path | None = None
     kept: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
+    packages: PackageChanges = NO_CHANGES
+    facts: tuple[Fact, ...] = ()
+    notify: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the host is not as it was, or handlers have yet to act on it."""
+        return self.replaced is not None or bool(self.facts or self.notify)
 
 
 def roll_back(
-    destination: Path, to: str | None = None, *, force: bool = False, report: Report = lambda *_: None
+    destination: Path,
+    to: str | None = None,
+    *,
+    force: bool = False,
+    announcement: Announcement | None = None,
+    report: Report = lambda *_: None,
 ) -> RollbackResult:
     """Make the tree that was active before (or that of release *to*) active again.
+
+    *announcement* is what a change shall cause outside of the tree.
 
     Raises NotFound where there is none, VerificationFailed where it is not whole, Refused where the
     active artifact has a barrier against going back and *force* is not given, OSError from the disk.
     """
     with exclusive(destination) as held:
-        active = read_receipt(destination)
-        if active is None:
-            raise NotFound(f"{destination} has no receipt of Venvoy: there is nothing to go back from")
-        if to is not None and active.release == to:
-            sync_directory(destination.parent)  # a killed run may have exchanged without getting there
-            return RollbackResult(receipt=active, before=active)
-        if to is None and held.finished is not None and active.history[-1].action == "rollback":
-            # This very command, killed after the exchange and run again: not one step further back.
-            replaced = held.finished.replaced
-            before = (read_receipt(replaced) if replaced else None) or active
-            return RollbackResult(receipt=active, before=before, replaced=replaced, kept=held.finished.kept)
-        tree, receipt = _choose(destination, active, to)
-        _check_barrier(destination, active, force=force)
-        report("verify", 0, 0)
-        _check_whole(tree, receipt)
-        why = probe_exchange(destination)
-        if why is not None:
-            raise Refused(f"{why}: a venv there cannot be rolled back in place")
-        merged = _make_ready(destination, tree)
-        announce(tree, destination, merged)
-        switch = new_switch("rollback", receipt.release, receipt.identity)
-        ready = replace(receipt, replaced=active.install_id, history=(*active.history, switch)[-100:])
-        seal(tree, ready, report)
-        exchange(tree, destination)
-        sync_directory(destination.parent)
-        late = finish(destination)
-        if late is not None:
-            merged.kept.extend(late.kept)
+        result = _rolled_back_already(destination, to, held.finished)
+        if result is None:
+            choice = choose(destination, to, force=force, report=report)
+            result = _exchange(destination, choice, announcement, report)
+        if announcement is None:
+            return result
+        told = tell(destination, result.receipt, announcement)
+        return replace(result, receipt=told.receipt, facts=told.facts, notify=told.notify)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The tree to go back to with its receipt, and the receipt of the one that is active now."""
+
+    tree: Path
+    receipt: Receipt
+    active: Receipt
+
+    @property
+    def packages(self) -> PackageChanges:
+        """How the packages of the two differ."""
+        before = installed_packages(Path(self.active.destination))
+        return package_changes(before, installed_packages(self.tree))
+
+
+def active_receipt(destination: Path) -> Receipt:
+    """Return the receipt of what is active. Raises NotFound."""
+    active = read_receipt(destination)
+    if active is None:
+        raise NotFound(f"{destination} has no receipt of Venvoy: there is nothing to go back from")
+    return active
+
+
+def choose(
+    destination: Path, to: str | None, *, force: bool = False, report: Report = lambda *_: None
+) -> Choice:
+    """Return what to go back to, after checking that it may and can be done. Changes nothing that stays."""
+    active = active_receipt(destination)
+    tree, receipt = _choose(destination, active, to)
+    _check_barrier(destination, active, force=force)
+    report("verify", 0, 0)
+    _check_whole(tree, receipt)
+    why = probe_exchange(destination)
+    if why is not None:
+        raise Refused(f"{why}: a venv there cannot be rolled back in place")
+    return Choice(tree=tree, receipt=receipt, active=active)
+
+
+def _rolled_back_already(
+    destination: Path, to: str | None, finished: Finished | None
+) -> RollbackResult | None:
+    active = active_receipt(destination)
+    if to is not None and active.release == to:
+        sync_directory(destination.parent)  # a killed run may have exchanged without getting there
+        return RollbackResult(receipt=active, before=active)
+    if to is None and finished is not None and active.history[-1].action == "rollback":
+        # This very command, killed after the exchange and run again: not one step further back.
+        before = (read_receipt(finished.replaced) if finished.replaced else None) or active
+        return RollbackResult(receipt=active, before=before, replaced=finished.replaced, kept=finished.kept)
+    return None
+
+
+def _exchange(
+    destination: Path, choice: Choice, announcement: Announcement | None, report: Report
+) -> RollbackResult:
+    tree, receipt, active = choice.tree, choice.receipt, choice.active
+    packages = choice.packages
+    merged = _make_ready(destination, tree, receipt)
+    announce(tree, destination, merged)
+    pending = active.pending
+    if announcement is not None:
+        announcement.list_destination(destination)
+        pending = announcement.owed(receipt.identity, pending)
+    switch = new_switch("rollback", receipt.release, receipt.identity)
+    ready = replace(
+        receipt, replaced=active.install_id, history=(*active.history, switch)[-100:], pending=pending
+    )
+    seal(tree, ready, report)
+    exchange(tree, destination)
+    sync_directory(destination.parent)
+    late = finish(destination)
+    if late is not None:
+        merged.kept.extend(late.kept)
     return RollbackResult(
         receipt=ready,
         before=active,
         replaced=tree,
         kept=tuple(sorted(merged.kept)),
         aside=tuple(merged.aside),
+        packages=packages,
     )
 
 
@@ -113,10 +188,11 @@ def _check_whole(tree: Path, receipt: Receipt) -> None:
         raise VerificationFailed(f"{tree} is bound to {receipt.python}, which is gone; install it again")
 
 
-def _make_ready(destination: Path, tree: Path) -> Merged:
+def _make_ready(destination: Path, tree: Path, receipt: Receipt) -> Merged:
     """Give the old tree the host's mutable files of today, as an upgrade would."""
     artifact = _manifest(tree)
-    for item in artifact.mutable_paths:
+    mutable = with_preserved(artifact.mutable_paths, receipt.preserve)
+    for item in mutable:
         place, pristine = tree / item.path, tree / PRISTINE / item.path
         if place.is_dir() and not place.is_symlink():
             shutil.rmtree(place)
@@ -126,7 +202,7 @@ def _make_ready(destination: Path, tree: Path) -> Merged:
             shutil.copytree(pristine, place, symlinks=True)
         elif pristine.exists():
             shutil.copy2(pristine, place, follow_symlinks=False)
-    return merge(destination, tree, artifact.mutable_paths)
+    return merge(destination, tree, mutable)
 
 
 def _manifest(tree: Path) -> Artifact:

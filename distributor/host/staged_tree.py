@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from distributor.checks.dependencies import check_dependencies
 from distributor.checks.health import check_entry_points, run_checks
 from distributor.host.binding import Binding, bind
+from distributor.host.extra_files import write_files
 from distributor.host.handover import announce
 from distributor.host.installed_tree import compare, digest_of_indexes
 from distributor.host.mutable import Merged, carry_over, keep_pristine, merge
@@ -19,7 +20,7 @@ from distributor.layers.sources import layers_of
 from distributor.layers.staged_files import StagedFiles
 from distributor.layers.unpack import Unpacker
 from distributor.system.syncing import sync_file_system
-from manifests.artifact import Artifact, Layer
+from manifests.artifact import Artifact, Checks, Layer, MutablePath
 from manifests.atomic_file import write_atomically
 from manifests.errors import NotFound, VerificationFailed
 from manifests.interpreter import Interpreter
@@ -37,7 +38,9 @@ class Plan:
 
     *live* is the tree that it shall replace, where there is one; *carry* are paths there that nobody
     declared mutable, and that come along all the same. Output of failed checks is kept in *evidence*.
-    Layers are kept in *cache*, if there is one, which *link_mode* other than ``copy`` needs.
+    Layers are kept in *cache*, if there is one, which *link_mode* other than ``copy`` needs. *mutable*
+    are the artifact's mutable paths and the host's. *files* are written beside the artifact's; *checks*
+    run after its own.
     """
 
     artifact: Artifact
@@ -49,6 +52,9 @@ class Plan:
     link_mode: str = "copy"
     carry: tuple[str, ...] = ()
     jobs: int = 2
+    mutable: tuple[MutablePath, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +80,10 @@ def fill(staged: Path, plan: Plan, source: ReleaseSource, report: Report) -> Fil
     files: Callable[[int, frozenset[str]], StagedFiles] = StagedFiles
     why = None
     if plan.cache is not None and plan.link_mode != "copy":
-        files, why = sharing(plan.link_mode, plan.cache, staged, artifact.mutable_paths)
+        files, why = sharing(plan.link_mode, plan.cache, staged, plan.mutable)
     open_layer = layers_of(artifact, source, plan.cache, Path(plan.receipt.destination))
     Unpacker(artifact, open_layer, staged, jobs=plan.jobs, files=files).run(layer_done)
-    keep_pristine(staged, artifact.mutable_paths)
+    keep_pristine(staged, plan.mutable)
     return Filled(fetched=fetched, copied_because=why)
 
 
@@ -93,11 +99,16 @@ def complete(staged: Path, plan: Plan, report: Report) -> tuple[Receipt, Merged]
     manifest = staged / MANIFEST
     manifest.write_bytes(artifact.to_json())
     manifest.chmod(0o644)
-    receipt = replace(plan.receipt, indexes=digest_of_indexes(staged), system_links=links)
+    receipt = replace(
+        plan.receipt,
+        indexes=digest_of_indexes(staged),
+        system_links=links,
+        files=write_files(staged, plan.files),
+    )
     merged = Merged()
     if live is not None:
         carry_over(live, staged, plan.carry)
-        merged = merge(live, staged, artifact.mutable_paths)
+        merged = merge(live, staged, plan.mutable)
         announce(staged, live, merged)
     # Complete and owned by us: a check may now run as the service's user, who must be able to enter.
     staged.chmod(0o755)
@@ -105,6 +116,8 @@ def complete(staged: Path, plan: Plan, report: Report) -> tuple[Receipt, Merged]
     check_entry_points(staged, artifact)
     check_dependencies(staged, artifact, plan.interpreter)
     run_checks(staged, artifact, plan.evidence)
+    if plan.checks is not None:
+        run_checks(staged, replace(artifact, checks=plan.checks), plan.evidence)
     seal(staged, receipt, report)
     return receipt, merged
 

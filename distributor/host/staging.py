@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distributor.host.activation import rescue
 from distributor.host.handover import replaced_tree
-from distributor.siblings import litter, previous_paths, staging_path
+from distributor.siblings import link_target, litter, previous_paths, staging_path
 from manifests.atomic_file import TEMPORARY_PREFIX
 from manifests.errors import HostUnsuitable, Refused
 from manifests.layout import PRIVATE
@@ -85,7 +85,7 @@ def flip_link(link: Path, target: Path) -> bool:
     """
     from manifests.atomic_file import sync_directory
 
-    wanted = os.path.relpath(target, link.parent) if target.parent == link.parent else str(target)
+    wanted = link_target(link, target)
     for path in litter(link):
         if path.is_symlink():
             path.unlink(missing_ok=True)
