@@ -36,6 +36,8 @@ _COMMANDS = {
     "install": ("distributor.commands.install", "", "Install a service of a release on this host."),
     "status": ("distributor.commands.status", "", "Show what is installed."),
     "rollback": ("distributor.commands.rollback", "", "Make the tree that was active before active again."),
+    "remove": ("distributor.commands.remove", "", "Remove a venv; the host's own files stay."),
+    "acknowledge": ("distributor.commands.acknowledge", "", "Note that a play's handlers have run."),
     "hold": ("distributor.commands.hold", "", "Keep a tree from gc, or let it go again."),
     "gc": ("distributor.commands.gc", "", "Remove replaced trees that nobody needs."),
     "verify": ("distributor.commands.verify", "", "Check every file of an installed venv."),

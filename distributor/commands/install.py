@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
-from distributor.commands.opening import StepProgress, StoreOptions, open_releases
+from distributor.commands.opening import StepProgress, StoreOptions, looking_only, open_releases
 from distributor.commands.options import (
     allow_expired_option,
     bundle_option,
     cache_option,
+    dry_run_option,
     host_store_option,
     jobs_option,
     json_option,
     limit_rate_option,
     python_option,
     report,
+    role_request_option,
     root_option,
     state_option,
     target_option,
@@ -26,7 +29,7 @@ from distributor.commands.options import (
 from manifests.console import Console, size
 
 if TYPE_CHECKING:
-    from distributor.host.request import InstallResult
+    from distributor.host.request import InstallRequest, InstallResult
 
 _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 
@@ -60,6 +63,9 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
     help="Where the file system cannot exchange directories: replace by two renames, with a gap between.",
 )
 @click.option("--carry-over", is_flag=True, help="Bring local changes along that nobody declared mutable.")
+@click.option("--adopt", is_flag=True, help="Take over a venv that another tool made there.")
+@role_request_option
+@dry_run_option
 @allow_expired_option
 @json_option
 def command(
@@ -78,11 +84,14 @@ def command(
     limit_rate: int | None,
     link_mode: str,
     allow_expired: str | None,
+    role_request: IO[bytes] | None,
     *,
     no_cache: bool,
     repair: bool,
     non_atomic: bool,
     carry_over: bool,
+    adopt: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Install SERVICE as RELEASE pins it, whole or not at all.
@@ -98,7 +107,6 @@ def command(
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone-2026.1.0 \\
           --link /openstack/venvs/keystone --store /srv/venvoy --root /etc/venvoy/root.json
     """
-    from distributor.host.install import install
     from distributor.host.request import InstallRequest
     from manifests.naming import release_name, service_name
 
@@ -117,7 +125,10 @@ def command(
         carry_over=carry_over,
         note=f"expired metadata was accepted: {allow_expired}" if allow_expired else None,
         evidence=state / "failed-checks",
+        adopt=adopt,
     )
+    if role_request is not None:
+        request = with_role_request(request, role_request, state)
     console = Console(quiet=as_json)
     options = StoreOptions(
         stores=stores,
@@ -128,14 +139,32 @@ def command(
         allow_expired=allow_expired,
     )
     started = time.monotonic()
-    result = install(
-        request,
-        lambda: open_releases(options),
-        StepProgress(console),
-    )
+    with looking_only(options, dry_run=dry_run) as options:
+        if dry_run:
+            from distributor.host.prediction import predict
+
+            result = predict(request, lambda: open_releases(options))
+        else:
+            from distributor.host.install import install
+
+            result = install(request, lambda: open_releases(options), StepProgress(console))
     console.done()
-    seconds = time.monotonic() - started
+    seconds = None if dry_run else time.monotonic() - started
     report(_document(result), lambda: _text(result, seconds), as_json=as_json)
+
+
+def with_role_request(request: InstallRequest, stream: IO[bytes], state: Path) -> InstallRequest:
+    """Return *request* with what a role asks for in *stream*. Raises InvalidInput."""
+    from distributor.host.role_request import read_role_request
+
+    wanted = read_role_request(stream.read(), what="--role-request", state=state)
+    return replace(
+        request,
+        announcement=wanted.announcement,
+        preserve=wanted.preserve,
+        files=wanted.files,
+        checks=wanted.checks,
+    )
 
 
 def cache_directory(cache: Path | None, state: Path, *, no_cache: bool, link_mode: str) -> Path | None:
@@ -168,10 +197,13 @@ def _document(result: InstallResult) -> dict[str, object]:
         "local_changes": list(result.local_changes),
         "restart_pids": list(result.restart_pids),
         "notes": list(result.notes),
+        "packages": result.packages.to_value() if result.packages else None,
+        "facts": [f"{fact.section}.{fact.option}={fact.value}" for fact in result.facts],
+        "notify": list(result.notify),
     }
 
 
-def _text(result: InstallResult, seconds: float) -> str:
+def _text(result: InstallResult, seconds: float | None) -> str:
     receipt = result.receipt
     what = f"{receipt.service} {receipt.version} (release {receipt.release}, {receipt.identity[:12]})"
     if not result.changed:
@@ -181,8 +213,11 @@ def _text(result: InstallResult, seconds: float) -> str:
         return "\n".join(
             [f"kept the files, noted the release: {what} in {result.destination}{moved}", *result.notes]
         )
-    fetched = size(result.fetched_bytes)
-    lines = [f"installed: {what} in {result.destination}, {fetched} fetched, {seconds:.1f} s{moved}"]
+    if seconds is None:
+        lines = [f"would install: {what} in {result.destination}{moved}", *_package_lines(result)]
+    else:
+        fetched = size(result.fetched_bytes)
+        lines = [f"installed: {what} in {result.destination}, {fetched} fetched, {seconds:.1f} s{moved}"]
     if result.replaced:
         lines.append(f"the tree before it lies in {result.replaced} until 'venvoy gc'")
     lines += [f"kept {path}" for path in result.kept]
@@ -190,3 +225,14 @@ def _text(result: InstallResult, seconds: float) -> str:
     if result.restart_pids:
         lines.append(f"restart: {', '.join(map(str, result.restart_pids))} still run from the replaced tree")
     return "\n".join([*lines, *result.notes])
+
+
+def _package_lines(result: InstallResult) -> list[str]:
+    packages = result.packages
+    if packages is None:
+        return []
+    return [
+        *(f"+ {name} {version}" for name, version in packages.added.items()),
+        *(f"- {name} {version}" for name, version in packages.removed.items()),
+        *(f"  {name} {old} -> {new}" for name, (old, new) in packages.upgraded.items()),
+    ]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifests.console import size
 from manifests.errors import InvalidInput, MetadataExpired, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from distributor.layers.release_source import ReleaseSource
     from distributor.stores.interface import ReadStore
@@ -88,6 +91,20 @@ def open_trust(
         trust.refresh()
         note(f"{error}\nwent on with what was verified on this host before")
     return opened, trust
+
+
+@contextlib.contextmanager
+def looking_only(options: StoreOptions, *, dry_run: bool) -> Iterator[StoreOptions]:
+    """Yield *options* whose memory is a copy, where it is a *dry_run*: what is seen leaves no trace then."""
+    if not dry_run:
+        yield options
+        return
+    with tempfile.TemporaryDirectory(prefix="venvoy-") as folder:
+        copy = Path(folder) / "state"
+        copy.mkdir(mode=0o700)
+        for seen in options.state.glob("[0-9a-f]" * 16):
+            shutil.copytree(seen, copy / seen.name, symlinks=True)
+        yield replace(options, state=copy)
 
 
 class StepProgress:

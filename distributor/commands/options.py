@@ -99,6 +99,13 @@ allow_expired_option = click.option(
     metavar="REASON",
     help="Accept metadata that has expired, and nothing else that is wrong; REASON goes into the history.",
 )
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+role_request_option = click.option(
+    "--role-request",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="What a role wants besides: facts, notifications, files, checks (JSON; - is standard input).",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
