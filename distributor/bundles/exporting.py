@@ -19,7 +19,7 @@ from distributor.bundles.tool import bootstrap_files, host_parts
 from distributor.bundles.verified import VerifiedTarball
 from distributor.system.unnamed import give_name, unnamed_file
 from distributor.trust.roles import TIMESTAMP, metadata_path
-from distributor.trust.trust import ARTIFACTS, RELEASES, Trust
+from distributor.trust.trust import Trust
 from manifests.atomic_file import sync_directory, temporary_name
 from manifests.documents import MAX_DOCUMENT_BYTES, Sha256
 from manifests.errors import NotFound
@@ -110,8 +110,8 @@ def _documents(
     for version in range(1, root.version + 1):
         path = metadata_path("root", version)
         yield path, store.read(path, limit=MAX_DOCUMENT_BYTES)
-    for role in ("snapshot", "targets", ARTIFACTS, RELEASES):
-        path = metadata_path(role, trust.signed(role).version)
+    for role, number in trust.versions().items():
+        path = metadata_path(role, number)
         yield path, store.read(path, limit=MAX_DOCUMENT_BYTES)
     yield TIMESTAMP, store.read(TIMESTAMP, limit=MAX_DOCUMENT_BYTES)
     yield pins_path(release), trust.document(pins_path(release))

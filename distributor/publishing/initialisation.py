@@ -13,8 +13,8 @@ from distributor.publishing.keys import exclusive_keys, leavings, load_signers, 
 from distributor.trust.roles import (
     DELEGATED,
     TIMESTAMP,
-    expiry,
     metadata_path,
+    new_delegate,
     new_root,
     new_snapshot,
     new_targets,
@@ -28,7 +28,7 @@ from manifests.documents import MAX_DOCUMENT_BYTES
 from manifests.errors import InvalidInput, Refused, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -121,19 +121,22 @@ def _complete(store: Store, keys_dir: Path, root_data: bytes, now: datetime) -> 
 
 
 def _first_targets(
-    store: Store, root: Root, signers: Mapping[str, Signer], now: datetime
+    store: Store, root: Root, signers: Mapping[str, Sequence[Signer]], now: datetime
 ) -> dict[str, bytes]:
     """Return the first metadata of targets and of the roles that it delegates to."""
     files = {"targets": _first(store, root, "targets", new_targets(signers, now), signers)}
     delegator = Metadata[Targets].from_bytes(files["targets"]).signed
     for role in DELEGATED:
-        empty = Targets(version=1, expires=expiry(role, now))
-        files[role] = _first(store, delegator, role, empty, signers)
+        files[role] = _first(store, delegator, role, new_delegate(role, delegator, now), signers)
     return files
 
 
 def _first(
-    store: Store, delegator: Root | Targets, role: str, signed: Signed, signers: Mapping[str, Signer]
+    store: Store,
+    delegator: Root | Targets,
+    role: str,
+    signed: Signed,
+    signers: Mapping[str, Sequence[Signer]],
 ) -> bytes:
     """Store version 1 of *role*, or return the one of an interrupted run if our keys signed it."""
     path = metadata_path(role, 1)

@@ -83,19 +83,19 @@ def make_keys(directory: Path) -> None:
             "scheme": signer.public_key.scheme,
             "public": signer.public_key.keyval["public"],
         }
-        for role, signer in signers.items()
+        for role, (signer, *_) in signers.items()
     }
     write_atomically(directory / "keys.json", canonical_json({"format": _FORMAT, "keys": public}))
 
 
-def load_signers(directory: Path, roles: Iterable[str]) -> dict[str, CryptoSigner]:
-    """Return a signer for each of *roles*, reading no other key.
+def load_signers(directory: Path, roles: Iterable[str]) -> dict[str, list[CryptoSigner]]:
+    """Return the signers of each of *roles*, reading no other key.
 
     Raises NotFound for a missing key, Refused for one that others can read, InvalidInput for a wrong
     passphrase or another kind of key, HostUnsuitable without ``cryptography``.
     """
     _require_cryptography()
-    return {role: _load(key_path(directory, role)) for role in roles}
+    return {role: [_load(key_path(directory, role))] for role in roles}
 
 
 def _load(path: Path) -> CryptoSigner:

@@ -8,35 +8,36 @@ Nothing is appended to a state that does not verify: a tampered store is refused
 from __future__ import annotations
 
 import copy
-import random
-import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from distributor.places import read_root
 from distributor.publishing.built_files import BuiltFiles
 from distributor.publishing.companions import store_companions
 from distributor.publishing.contents import store_contents, with_contents
-from distributor.publishing.frozen_store import FrozenStore
 from distributor.publishing.initialisation import ROOT_FILE, initialise
 from distributor.publishing.keys import load_signers
+from distributor.publishing.metadata_writer import Change, MetadataWriter, expect
 from distributor.publishing.payload import store_artifact, store_document, store_patches, target_of
-from distributor.trust.roles import MAX_TIMESTAMP_BYTES, TIMESTAMP, expiry, meta_file, metadata_path, sign
-from distributor.trust.trust import ARTIFACTS, RELEASES, Trust
-from distributor.trust.tuf_api import Root, Snapshot, Targets, Timestamp
+from distributor.trust.roles import bin_delegations, is_bin
+from distributor.trust.trust import ARTIFACTS, Trust
+from distributor.trust.tuf_api import Targets
+from distributor.trust.updater import empty_bin
 from manifests.artifact import Artifact
 from manifests.documents import Sha256
-from manifests.errors import InvalidInput, Locked, NotFound, Refused, StoreUnavailable, VerificationFailed
+from manifests.errors import InvalidInput, NotFound, Refused
+from manifests.naming import artifact_directory
 from manifests.pins import Pin, ReleasePins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from distributor.publishing.metadata_writer import Changes
     from distributor.publishing.patch_making import MadePatches
     from distributor.stores.interface import Store
-    from distributor.trust.tuf_api import Signed, Signer, TargetFile
+    from distributor.trust.tuf_api import Signer, TargetFile
 
 __all__ = [
     "PIN_ROLES",
@@ -51,9 +52,6 @@ __all__ = [
 PUBLISH_ROLES = ("artifacts", "snapshot", "timestamp")
 PIN_ROLES = ("releases", "snapshot", "timestamp")
 RENEW_ROLES = ("snapshot", "timestamp")
-_Kind = TypeVar("_Kind", Root, Snapshot, Targets, Timestamp)
-_ATTEMPTS = 50
-_FREE_VERSIONS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,22 +77,19 @@ class Repository:
     def __init__(
         self,
         store: Store,
-        signers: Mapping[str, Signer],
+        signers: Mapping[str, Sequence[Signer]],
         *,
         root: bytes,
         state_dir: Path,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._store = store
-        self._signers = signers
-        self._root = root
-        self._state_dir = state_dir
-        self._now = now
+        self._writer = MetadataWriter(store, signers, root=root, state_dir=state_dir, now=now)
 
     @property
     def trust(self) -> Trust:
         """The verified present state."""
-        return self._state().trust
+        return self._writer.state().trust
 
     def publish(self, artifacts: Sequence[BuiltFiles], patches: Sequence[MadePatches] = ()) -> PublishResult:
         """Store and sign *artifacts*, and *patches* to them. The same bytes again change nothing.
@@ -102,13 +97,13 @@ class Repository:
         Raises Refused for other bytes under a published name, VerificationFailed where a file is not
         what its manifest says or the store's state does not verify; then nothing of it is visible.
         """
-        trust = self._state().trust
+        trust = self.trust
         stored = {
             built.artifact.manifest_path: store_artifact(self._store, trust, built) for built in artifacts
         }
-        stored |= store_companions(self._store, trust, artifacts, self._signer(ARTIFACTS))
+        stored |= store_companions(self._store, trust, artifacts, self._writer.signers(ARTIFACTS)[0])
         stored |= {made.document.document_path: store_patches(self._store, made) for made in patches}
-        added = self._sign(ARTIFACTS, stored)
+        added = self._sign(stored)
         return PublishResult(published=added, unchanged=tuple(sorted(set(stored) - set(added))))
 
     def pins_for(self, items: Sequence[Artifact | str]) -> list[Pin]:
@@ -117,11 +112,17 @@ class Repository:
         Raises NotFound for what is not published, Refused where other bytes are published under the
         name of an artifact here.
         """
-        trust = self._state().trust
-        signed = trust.entries(ARTIFACTS)
+        trust = self.trust
+        signed = trust.find_all(path for item in items for path in _manifest_paths(item))
         pins = []
         for item in items:
-            path = _manifest_path(item, signed, self._store.location)
+            paths = [path for path in _manifest_paths(item) if path in signed]
+            if len(paths) != 1:
+                name = item.stem if isinstance(item, Artifact) else item
+                raise NotFound(
+                    f"{name} is not published in {self._store.location}; run 'venvoy publish' first"
+                )
+            path = paths[0]
             artifact = trust.published(path)
             if isinstance(item, Artifact) and artifact.to_json() != item.to_json():
                 raise Refused(f"{path} is published with another content than the one here; pin it by name")
@@ -141,37 +142,63 @@ class Repository:
             )
         if not pins:
             raise InvalidInput(f"release {release}: nothing to pin is named")
-        trust = self._state().trust
+        trust = self.trust
+        signed = trust.find_all(pin.manifest for pin in pins)
         for pin in pins:
-            entry = trust.entries(ARTIFACTS).get(pin.manifest)
+            entry = signed.get(pin.manifest)
             if entry is None or (entry.length, entry.hashes.get("sha256")) != (pin.length, pin.sha256):
                 raise NotFound(f"{pin.manifest} is not published like that; run 'venvoy publish' first")
         document, contents = with_contents(trust, document)
         data = document.to_json()
         target = target_of(document.path, data)
-        self._refuse_changes({document.path: target}, trust.entries(RELEASES))
+        self._refuse_changes({document.path: target}, trust.find_all([document.path]))
         store_contents(self._store, document, contents)
         store_document(self._store, document.path, data)
-        self._sign(RELEASES, {document.path: target})
+        self._sign({document.path: target})
         return document
 
     def releases(self) -> list[ReleasePins]:
         """Return all signed releases, by name."""
-        trust = self._state().trust
+        trust = self.trust
         return [trust.pins(name) for name in trust.releases()]
 
     def renew(self) -> None:
         """Sign the present state again, for another term of snapshot and timestamp."""
-        self._swap(lambda _: {}, role=None)
+        self._writer.swap(lambda _: {})
 
-    def _sign(self, role: str, targets: Mapping[str, TargetFile]) -> tuple[str, ...]:
-        """Add *targets* to *role*; return the paths that were not there before."""
+    def _sign(self, targets: Mapping[str, TargetFile]) -> tuple[str, ...]:
+        """Add *targets* to what is signed; return the paths that were not there before."""
+        added: list[str] = []
 
-        def missing(signed: Mapping[str, TargetFile]) -> dict[str, TargetFile]:
+        def changes(trust: Trust) -> Changes | None:
+            signed = trust.find_all(targets)
             self._refuse_changes(targets, signed)
-            return {path: target for path, target in targets.items() if path not in signed}
+            added[:] = sorted(set(targets) - set(signed))
+            return self._additions(trust, {path: targets[path] for path in added}) if added else None
 
-        return tuple(sorted(self._swap(missing, role=role)))
+        self._writer.swap(changes)
+        return tuple(added)
+
+    def _additions(self, trust: Trust, additions: Mapping[str, TargetFile]) -> Changes:
+        """Return what signs *additions* too: the roles or bins that answer for their paths."""
+        changes: Changes = {}
+        parents: Changes = {}
+        for path, target in additions.items():
+            role, body, delegator = trust.responsible(path)
+            bins = (
+                bin_delegations(role, expect(trust.signed(delegator), Targets)) if not is_bin(role) else None
+            )
+            if bins is not None and bins.succinct_roles is not None:
+                # A store from before there were bins: what it signs stays, what is added goes into bins.
+                parent = parents.setdefault(role, Change(body=copy.deepcopy(body), delegator=delegator))
+                parent.body.delegations = bins
+                role, body, delegator = bins.succinct_roles.get_role_for_target(path), empty_bin(), role
+            elif is_bin(role) and self._writer.due(trust, delegator) and delegator not in parents:
+                again = copy.deepcopy(expect(trust.signed(delegator), Targets))
+                parents[delegator] = Change(body=again, delegator=Targets.type)
+            change = changes.setdefault(role, Change(body=copy.deepcopy(body), delegator=delegator))
+            change.body.targets[path] = target
+        return changes | parents
 
     def _refuse_changes(self, ours: Mapping[str, TargetFile], signed: Mapping[str, TargetFile]) -> None:
         for path, target in ours.items():
@@ -181,89 +208,6 @@ class Repository:
                     f"{path} is published in {self._store.location} with other content; published names "
                     "are never reused: choose another one"
                 )
-
-    def _swap(
-        self, missing: Callable[[Mapping[str, TargetFile]], dict[str, TargetFile]], *, role: str | None
-    ) -> dict[str, TargetFile]:
-        """Write new metadata on top of the present state until nobody else was faster."""
-        for attempt in range(_ATTEMPTS):
-            state = self._state()
-            additions = missing(state.trust.entries(role)) if role is not None else {}
-            if role is not None and not additions:
-                return additions
-            timestamp = self._write_metadata(state, role, additions)
-            if self._store.replace_if_unchanged(TIMESTAMP, timestamp, state.version):
-                # Read it back as a host would, and remember it.
-                self._state()
-                return additions
-            time.sleep(random.uniform(0, 0.02 * min(attempt + 1, 10)))  # noqa: S311 - only spreads retries
-        raise Locked(f"other publishers to {self._store.location} were faster {_ATTEMPTS} times; try again")
-
-    def _write_metadata(self, state: _State, role: str | None, additions: Mapping[str, TargetFile]) -> bytes:
-        """Write *role* with *additions* and a snapshot of it; return the timestamp that shows them."""
-        now = self._now()
-        root = _expect(state.trust.signed("root"), Root)
-        snapshot = copy.deepcopy(_expect(state.trust.signed("snapshot"), Snapshot))
-        if role is not None:
-            targets = copy.deepcopy(_expect(state.trust.signed(role), Targets))
-            targets.targets.update(additions)
-            targets.expires = expiry(role, now)
-            delegator = _expect(state.trust.signed("targets"), Targets)
-            data = self._write_next(role, targets, delegator)
-            snapshot.meta[f"{role}.json"] = meta_file(targets.version, data)
-        snapshot.expires = expiry("snapshot", now)
-        data = self._write_next("snapshot", snapshot, root)
-        timestamp = copy.deepcopy(_expect(state.trust.signed("timestamp"), Timestamp))
-        timestamp.version += 1
-        timestamp.expires = expiry("timestamp", now)
-        timestamp.snapshot_meta = meta_file(snapshot.version, data)
-        return sign("timestamp", timestamp, self._signer("timestamp"), root)
-
-    def _write_next(self, role: str, signed: Signed, delegator: Root | Targets) -> bytes:
-        """Sign and store the next version of *role* that nobody took, be it a loser or a dead writer."""
-        for _ in range(_FREE_VERSIONS):
-            signed.version += 1
-            data = sign(role, signed, self._signer(role), delegator)
-            if self._store.write_if_absent(metadata_path(role, signed.version), data):
-                return data
-        raise StoreUnavailable(
-            f"{self._store.location} holds {_FREE_VERSIONS} unused versions of {role}; remove those above "
-            f"{signed.version - _FREE_VERSIONS}"
-        )
-
-    def _signer(self, role: str) -> Signer:
-        try:
-            return self._signers[role]
-        except KeyError:
-            raise NotFound(f"the key of role {role} is needed and was not loaded") from None
-
-    def _state(self) -> _State:
-        """Return the verified present state, and the token of the very timestamp that was verified.
-
-        Expiry is not asked for: publishing is what ends it.
-        """
-        for attempt in range(_ATTEMPTS):
-            found = self._store.read_versioned(TIMESTAMP, limit=MAX_TIMESTAMP_BYTES)
-            if found is None:
-                raise NotFound(f"{self._store.location} is not a signed store; 'venvoy init' makes one")
-            data, version = found
-            trust = Trust(FrozenStore(self._store, data), self._state_dir, self._root, check_expiry=False)
-            try:
-                trust.refresh()
-            except VerificationFailed:
-                # A publisher next to us may have remembered a newer state than the one just read.
-                present = self._store.read_versioned(TIMESTAMP, limit=MAX_TIMESTAMP_BYTES)
-                if attempt + 1 < _ATTEMPTS and present is not None and present[1] != version:
-                    continue
-                raise
-            return _State(trust=trust, version=version)
-        raise Locked(f"{self._store.location} changes all the time; try again")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    trust: Trust
-    version: str
 
 
 def _pin(artifact: Artifact, signed: TargetFile) -> Pin:
@@ -277,19 +221,10 @@ def _pin(artifact: Artifact, signed: TargetFile) -> Pin:
     )
 
 
-def _manifest_path(item: Artifact | str, signed: Mapping[str, TargetFile], location: str) -> str:
-    """Return the store path of the published manifest that *item* is or names."""
+def _manifest_paths(item: Artifact | str) -> list[str]:
+    """Return where the manifest of *item* may lie: a label does not say where its service's name ends."""
     if isinstance(item, Artifact):
-        paths = [item.manifest_path] if item.manifest_path in signed else []
-        item = item.stem
-    else:
-        paths = [path for path in signed if path.rpartition("/")[2] == f"{item}.json.gz"]
-    if len(paths) != 1:
-        raise NotFound(f"{item} is not published in {location}; run 'venvoy publish' first")
-    return paths[0]
-
-
-def _expect(signed: Signed, kind: type[_Kind]) -> _Kind:
-    if not isinstance(signed, kind):
-        raise TypeError(f"expected metadata of kind {kind.__name__}, found {type(signed).__name__}")
-    return signed
+        return [item.manifest_path]
+    parts = item.split("-")
+    names = ("-".join(parts[:count]) for count in range(1, len(parts)))
+    return [f"{artifact_directory(name)}/{item}.json.gz" for name in names if name]

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from distributor.places import private_directory
 from distributor.trust.gzipped import decompress
 from distributor.trust.remembered import RememberedStore
+from distributor.trust.signed_entries import SignedEntries
 from distributor.trust.tuf_client import NO_EXPIRY, TufClient
+from distributor.trust.tuf_api import Snapshot
+from distributor.trust.updater import Bins
 from manifests import BUILT
 from manifests.artifact import Artifact
 from manifests.documents import Sha256, sha256_bytes
@@ -25,13 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distributor.stores.interface import ReadStore
-    from distributor.trust.tuf_api import Signed, TargetFile
+    from distributor.trust.tuf_api import Signed, TargetFile, Targets
     from manifests.pins import Pin
 
 ARTIFACTS = "artifacts"
 RELEASES = "releases"
-# Any path of a role makes python-tuf load that role.
-_LOAD = ("artifacts/-/-", "pins/-")
+_LOAD = (ARTIFACTS, RELEASES)
 
 
 class Trust:
@@ -53,9 +55,10 @@ class Trust:
         check_expiry: bool = True,
     ) -> None:
         self._store = store
+        bins = Bins.REMEMBERED if isinstance(store, RememberedStore) else Bins.SPARSE
         self.directory = private_directory(state_dir / _directory_name(store.location), tighten=True)
         self._clock = now if check_expiry else NO_EXPIRY
-        self._client = TufClient(store, self.directory, root, clock=self._clock, remember=True)
+        self._client = TufClient(store, self.directory, root, clock=self._clock, remember=True, bins=bins)
 
     @classmethod
     def remembered(cls, location: str, state_dir: Path, root: bytes) -> Trust:
@@ -96,8 +99,8 @@ class Trust:
 
     def manifest(self, pin: Pin) -> Artifact:
         """Return the manifest that *pin* names, signed by builders with the pin's digest."""
-        target = self._client.targets_of(ARTIFACTS).get(pin.manifest)
-        if target is None or self._client.find(pin.manifest) is None:
+        target = self.entries(ARTIFACTS).get(pin.manifest)
+        if target is None:
             raise VerificationFailed(
                 f"{pin.manifest} is pinned, but no builder signed it in {self._store.location}; "
                 "publish it, or pin what is published"
@@ -110,19 +113,19 @@ class Trust:
 
     def published(self, path: str) -> Artifact:
         """Return the manifest that builders signed at *path*, pinned or not."""
-        target = self._client.targets_of(ARTIFACTS).get(path)
-        if target is None or self._client.find(path) is None:
+        target = self.entries(ARTIFACTS).get(path)
+        if target is None:
             raise NotFound(f"{path} is not published in {self._store.location}")
         return self._artifact(target, None)
 
     def patch_sets(self, artifact: Artifact, bases: Iterable[Sha256]) -> list[PatchSet]:
         """Return the signed patches to *artifact* from artifacts of the identities *bases*."""
-        targets = self._client.targets_of(ARTIFACTS)
+        paths = {base: patch_document_path(artifact.service, artifact.stem, base) for base in bases}
+        targets = self._client.find_all(paths.values())
         found = []
-        for base in bases:
-            path = patch_document_path(artifact.service, artifact.stem, base)
+        for base, path in paths.items():
             target = targets.get(path)
-            if target is None or self._client.find(path) is None:
+            if target is None:
                 continue
             plain = decompress(self._client.read(target), what=f"{path} in {self._store.location}")
             patches = PatchSet.from_json(plain, what=path)
@@ -138,12 +141,31 @@ class Trust:
         return self._client.read(target)
 
     def entries(self, role: str) -> Mapping[str, TargetFile]:
-        """Return all that *role* (``artifacts`` or ``releases``) signs, by path."""
-        return self._client.targets_of(role)
+        """Return all that *role* (``artifacts`` or ``releases``) signs, by path.
+
+        Asking for a path reads the little metadata that answers for it; counting or iterating reads all.
+        """
+        return SignedEntries(self._client, role)
+
+    def find_all(self, paths: Iterable[str]) -> dict[str, TargetFile]:
+        """Return what is signed of *paths*, whoever signs it; many at once are cheaper than one by one."""
+        return self._client.find_all(paths)
 
     def signed(self, role: str) -> Signed:
         """Return the trusted metadata of *role*, for whoever appends to it."""
         return self._client.signed(role)
+
+    def versions(self) -> dict[str, int]:
+        """Return the versions of snapshot and of all that it names: the whole signed state but its timestamp."""
+        snapshot = self._client.signed("snapshot")
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError("snapshot is none")
+        named = {name.removesuffix(".json"): meta.version for name, meta in sorted(snapshot.meta.items())}
+        return {"snapshot": snapshot.version, **named}
+
+    def responsible(self, path: str) -> tuple[str, Targets, str]:
+        """Return the role that signs *path*, its metadata (version 0: none yet), and its delegator."""
+        return self._client.responsible(path)
 
     def _artifact(self, target: TargetFile, pin: Pin | None) -> Artifact:
         path = target.path

@@ -10,31 +10,29 @@ from __future__ import annotations
 import contextlib
 import re
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuf.api.exceptions import DownloadHTTPError, ExpiredMetadataError, LengthOrHashMismatchError
+from tuf.api.exceptions import ExpiredMetadataError, LengthOrHashMismatchError
 from tuf.api.serialization import DeserializationError
 
 from distributor.system.file_lock import hold_lock
 from distributor.system.syncing import sync_file_system
-from distributor.trust.tuf_api import FetcherInterface, Metadata, Targets, Updater, UpdaterConfig
+from distributor.trust.cached_metadata import DOCUMENTS, check_cache
+from distributor.trust.tuf_api import Metadata, Targets, UpdaterConfig
 from distributor.trust.tuf_errors import translated
-from manifests.atomic_file import TEMPORARY_PREFIX, sync_directory, temporary_name, write_atomically
+from distributor.trust.updater import Bins, DurableUpdater, StoreFetcher
+from manifests.atomic_file import sync_directory, write_atomically
 from manifests.documents import MAX_DOCUMENT_BYTES
-from manifests.errors import NotFound, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from distributor.stores.interface import ReadStore
     from distributor.trust.tuf_api import Signed, TargetFile
 
 METADATA = "metadata"
 """The folder of a store that holds TUF metadata."""
-
-DOCUMENTS = "documents"
-"""The folder, beside trusted metadata, of the documents that were verified here, by their sha256."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -47,7 +45,7 @@ class TufClient:
 
     *clock* replaces the present time; ``NO_EXPIRY`` asks for no freshness. *hashed_names* fetches
     targets as ``<hash>.<name>``; Venvoy's own are immutable and need none, so that with *remember* what
-    was read once is kept and read without the store.
+    was read once is kept and read without the store. *bins* says how hashed bins are read.
     """
 
     def __init__(  # noqa: PLR0913 - a store, its memory, its trust, and three ways to read it
@@ -59,6 +57,7 @@ class TufClient:
         clock: datetime | None = None,
         hashed_names: bool = False,
         remember: bool = False,
+        bins: Bins = Bins.STRICT,
     ) -> None:
         self._store = store
         self._directory = directory
@@ -66,18 +65,19 @@ class TufClient:
         self._clock = clock
         self._hashed_names = hashed_names
         self._remember = remember
-        self._fetcher = _StoreFetcher(store)
-        self._updater: _DurableUpdater | None = None
+        self._bins = bins
+        self._fetcher = StoreFetcher(store)
+        self._updater: DurableUpdater | None = None
 
     def refresh(self, *, load: Iterable[str] = ()) -> None:
-        """Bring trusted metadata up to date; then load the roles that answer for the paths *load*.
+        """Bring trusted metadata up to date, and that of the roles *load*, which ``targets`` delegates to.
 
         Raises VerificationFailed for anything unsigned, altered, rolled back, mixed, frozen or damaged
         here; NotFound for missing metadata; StoreUnavailable; Locked.
         """
         with self._session():
             check_cache(self._directory)
-            updater = _DurableUpdater(
+            updater = DurableUpdater(
                 str(self._directory),
                 METADATA,
                 fetcher=self._fetcher,
@@ -86,17 +86,41 @@ class TufClient:
                 ),
                 bootstrap=self._root,
             )
+            updater.bins = self._bins
             self._updater = updater
             if self._clock is not None:
                 updater._trusted_set.reference_time = self._clock
             updater.refresh()
-            for path in load:
-                updater.get_targetinfo(path)
+            for role in load:
+                updater._load_targets(role, "targets")
 
     def find(self, path: str) -> TargetFile | None:
         """Return what is signed for *path* by the role that may sign it, or None."""
+        return self.find_all([path]).get(path)
+
+    def find_all(self, paths: Iterable[str]) -> dict[str, TargetFile]:
+        """Return what is signed for each of *paths*; those for which nothing is are left out."""
         with self._session():
-            return self._refreshed().get_targetinfo(path)
+            updater = self._refreshed()
+            found = {path: updater.get_targetinfo(path) for path in paths}
+        return {path: target for path, target in found.items() if target is not None}
+
+    def find_family(self, name: str) -> dict[str, TargetFile]:
+        """Return all that is signed by role *name*, by roles ``name.*``, and by their bins."""
+        with self._session():
+            return self._refreshed().load_family(name)
+
+    def delegate_of(self, path: str) -> str | None:
+        """Return the role to which ``targets`` delegates *path*, or None."""
+        return self._refreshed().delegate_of(path)
+
+    def responsible(self, path: str) -> tuple[str, Targets, str]:
+        """Return the role that signs *path*, its metadata, and the role that delegates to it.
+
+        A bin that nobody signed yet is one of version 0.
+        """
+        with self._session():
+            return self._refreshed().responsible(path)
 
     def read(self, target: TargetFile) -> bytes:
         """Return the bytes of *target*, never reading more than its signed length.
@@ -148,7 +172,7 @@ class TufClient:
             raise TypeError(f"{role} signs no targets")
         return signed.targets
 
-    def _refreshed(self) -> _DurableUpdater:
+    def _refreshed(self) -> DurableUpdater:
         if self._updater is None:
             raise RuntimeError("refresh() comes first")
         return self._updater
@@ -181,98 +205,5 @@ class TufClient:
         return f"{error} (expiry {expiry}; this host's clock {_utc(trusted.reference_time)})"
 
 
-def check_cache(directory: Path) -> None:
-    """Sweep what killed writers left, and raise VerificationFailed where trusted metadata is damaged.
-
-    python-tuf takes damaged metadata for absent. Its versions are what a rollback is noticed by, so
-    for us damage is an alarm.
-    """
-    history = directory / "root_history"
-    if not history.is_dir():
-        history.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(directory)
-    for path in (
-        *sorted(directory.iterdir()),
-        *sorted(history.iterdir()),
-        *directory.glob(f"{DOCUMENTS}/.*"),
-    ):
-        if path.name.startswith(TEMPORARY_PREFIX):
-            path.unlink(missing_ok=True)
-        elif path.suffix == ".json" and not path.is_symlink():
-            _check_cached(path)
-    # A killed run may have shown names that are not on disk yet; what builds on them must not be first.
-    for folder in (history, directory / DOCUMENTS, directory, directory.parent, directory.parent.parent):
-        if folder.is_dir():
-            sync_directory(folder)
-    if (directory / "snapshot.json").exists() and not (directory / "timestamp.json").exists():
-        raise _damaged(directory / "timestamp.json", "it is missing, though snapshot.json is there")
-
-
-def _check_cached(path: Path) -> None:
-    try:
-        Metadata[Targets].from_bytes(path.read_bytes())
-    except OSError as error:
-        raise _damaged(path, error.strerror or "unreadable") from error
-    except DeserializationError:
-        why = "it is empty" if path.stat().st_size == 0 else "it is not metadata"
-        raise _damaged(path, why) from None
-
-
-def _damaged(path: Path, why: str) -> VerificationFailed:
-    folder = path.parent.parent if path.parent.name == "root_history" else path.parent
-    return VerificationFailed(
-        f"trusted metadata {path} is damaged: {why}. Without it a rollback would go unnoticed, so nothing "
-        f"was done. Find out why; then remove {folder} and run again, trusting the store's present state"
-    )
-
-
 def _utc(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-class _StoreFetcher(FetcherInterface):
-    """Gives python-tuf a store's objects; our own errors pass through it."""
-
-    def __init__(self, store: ReadStore) -> None:
-        self._store = store
-        self.latest = b""
-
-    def download_bytes(self, url: str, max_length: int) -> bytes:
-        """Return the object at the store path *url*, of *max_length* bytes at most."""
-        try:
-            self.latest = self._store.read(url, limit=max_length)
-        except NotFound as error:
-            raise DownloadHTTPError(str(error), 404) from error
-        return self.latest
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        yield self.download_bytes(url, MAX_DOCUMENT_BYTES)
-
-
-class _DurableUpdater(Updater):
-    """python-tuf's client with writes that are on disk before the next one begins.
-
-    python-tuf syncs nothing, rewrites the root each time, and unlinks ``root.json`` before it links
-    it anew. The methods below are not of its public interface; a test holds that it calls them.
-    """
-
-    wrote = False
-
-    def _persist_file(self, filename: str, data: bytes) -> None:
-        path = Path(filename)
-        with contextlib.suppress(FileNotFoundError):
-            if path.read_bytes() == data:
-                return
-        self.wrote = True
-        write_atomically(path, data, mode=0o600)
-
-    def _update_root_symlink(self) -> None:
-        link = Path(self._dir) / "root.json"
-        wanted = f"root_history/{self._trusted_set.root.version}.root.json"
-        if link.is_symlink() and link.readlink() == Path(wanted):
-            return
-        self.wrote = True
-        temporary = link.with_name(temporary_name())
-        temporary.symlink_to(wanted)
-        temporary.replace(link)
-        sync_directory(link.parent)

@@ -166,7 +166,7 @@ class Site:
         metadata = self._read(f"metadata/{self.newest(role)}.{role}.json")
         change(metadata.signed)
         metadata.signed.version += 1
-        data = self._write(metadata, role, signers[key or role])
+        data = self._write(metadata, role, signers[key or role][0])
         if role == "root":
             return
         if role != "snapshot":
@@ -174,11 +174,11 @@ class Site:
             metadata = self._read(f"metadata/{self.newest('snapshot')}.snapshot.json")
             metadata.signed.meta[f"{role}.json"] = meta_file(version, data)
             metadata.signed.version += 1
-            data = self._write(metadata, "snapshot", signers["snapshot"])
+            data = self._write(metadata, "snapshot", signers["snapshot"][0])
         timestamp = self._read("metadata/timestamp.json")
         timestamp.signed.snapshot_meta = meta_file(metadata.signed.version, data)
         timestamp.signed.version += 1
-        self._write(timestamp, "timestamp", signers["timestamp"])
+        self._write(timestamp, "timestamp", signers["timestamp"][0])
 
     def _read(self, path: str) -> Metadata[Any]:
         return Metadata[Any].from_bytes(self.path(path).read_bytes())

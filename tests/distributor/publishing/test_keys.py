@@ -39,10 +39,10 @@ def test_public_halves_are_listed_and_private_ones_are_not(keys: Path) -> None:
     listed = json.loads(text)["keys"]
     signers = load_signers(keys, ROLES)
     assert {role: listed[role]["keyid"] for role in ROLES} == {
-        role: signer.public_key.keyid for role, signer in signers.items()
+        role: signer.public_key.keyid for role, (signer,) in signers.items()
     }
-    assert len({signer.public_key.keyid for signer in signers.values()}) == len(ROLES)
-    for signer in signers.values():
+    assert len({signer.public_key.keyid for (signer,) in signers.values()}) == len(ROLES)
+    for (signer,) in signers.values():
         assert signer.private_bytes.splitlines()[1].decode() not in text
 
 
@@ -151,7 +151,7 @@ def test_two_at_once_make_one_set_of_keys(tmp_path: Path) -> None:
     listed = json.loads((tmp_path / "keys" / "keys.json").read_text())["keys"]
     signers = load_signers(tmp_path / "keys", ROLES)
     assert {role: item["keyid"] for role, item in listed.items()} == {
-        role: signer.public_key.keyid for role, signer in signers.items()
+        role: signer.public_key.keyid for role, (signer,) in signers.items()
     }
 
 

@@ -19,7 +19,7 @@ from distributor.publishing.keys import load_signers
 from distributor.publishing.repository import Repository
 from distributor.stores.location import open_store
 from distributor.system import syncing
-from distributor.trust import tuf_client
+from distributor.trust import tuf_client, updater
 from distributor.trust.gzipped import compress, decompress
 from distributor.trust.roles import meta_file
 from distributor.trust.trust import Trust
@@ -79,13 +79,13 @@ def test_rollback_to_an_older_store_is_refused(site: Site) -> None:
 
 
 def test_rollback_of_one_role_by_the_online_keys_is_refused(site: Site) -> None:
-    old = site.path(f"metadata/{site.newest('artifacts')}.artifacts.json")
-    before = site.newest("artifacts")
-    site.publish(build_artifact(site.build, "nova"))
+    old = site.path(f"metadata/{site.newest('releases')}.releases.json")
+    before = site.newest("releases")
+    site.pin("2", build_artifact(site.build))
     site.refreshed()
 
     def roll_back(snapshot: Any) -> None:
-        snapshot.meta["artifacts.json"] = meta_file(before, old.read_bytes())
+        snapshot.meta["releases.json"] = meta_file(before, old.read_bytes())
 
     site.forge("snapshot", roll_back)
     with pytest.raises(VerificationFailed, match="rollback"):
@@ -132,10 +132,10 @@ def test_expiry_alone_can_be_set_aside(site: Site) -> None:
 
 def test_mix_and_match_of_two_true_states_is_refused(site: Site) -> None:
     old = site.save()
-    site.publish(build_artifact(site.build, "nova"))
-    newest = site.newest("artifacts")
-    mixed = (old / f"metadata/{newest - 1}.artifacts.json").read_bytes()
-    site.path(f"metadata/{newest}.artifacts.json").write_bytes(mixed)
+    site.pin("2", build_artifact(site.build))
+    newest = site.newest("releases")
+    mixed = (old / f"metadata/{newest - 1}.releases.json").read_bytes()
+    site.path(f"metadata/{newest}.releases.json").write_bytes(mixed)
     with pytest.raises(VerificationFailed):
         site.refreshed()
 
@@ -376,6 +376,7 @@ def test_an_unchanged_store_is_refreshed_without_a_write(site: Site, monkeypatch
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("wrote")
 
+    monkeypatch.setattr(updater, "write_atomically", forbidden)
     monkeypatch.setattr(tuf_client, "write_atomically", forbidden)
     monkeypatch.setattr(tuf_client, "sync_file_system", forbidden)
     site.refreshed()
@@ -384,14 +385,14 @@ def test_an_unchanged_store_is_refreshed_without_a_write(site: Site, monkeypatch
 def test_python_tuf_writes_through_our_durable_hooks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hooks are python-tuf's own methods; if it stops calling them, this fails."""
     written: list[str] = []
-    real = tuf_client.write_atomically
+    real = updater.write_atomically
 
     def record(path: Path, data: bytes, *, mode: int) -> None:
         written.append(path.name)
         real(path, data, mode=mode)
 
     synced: list[Path] = []
-    monkeypatch.setattr(tuf_client, "write_atomically", record)
+    monkeypatch.setattr(updater, "write_atomically", record)
     monkeypatch.setattr(tuf_client, "sync_file_system", synced.append)
     trust = site.refreshed()
     assert sorted(written) == sorted(

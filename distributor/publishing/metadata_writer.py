@@ -1,0 +1,172 @@
+"""Signed metadata of a store, replaced as a whole: read what is there, verify it, write what follows it.
+
+New metadata lies beside the old under the next free version; the timestamp, which shows it, comes very
+last and by compare and swap. Nothing is written on top of a state that does not verify.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from distributor.publishing.frozen_store import FrozenStore
+from distributor.trust.roles import (
+    MAX_TIMESTAMP_BYTES,
+    TIMESTAMP,
+    expiry,
+    is_due,
+    meta_file,
+    metadata_path,
+    sign,
+    signer_of,
+)
+from distributor.trust.trust import Trust
+from distributor.trust.tuf_api import Root, Snapshot, Targets, Timestamp
+from manifests.errors import Locked, NotFound, StoreUnavailable, VerificationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from distributor.stores.interface import Store
+    from distributor.trust.tuf_api import Signed, Signer
+
+_Kind = TypeVar("_Kind", Root, Snapshot, Targets, Timestamp)
+_ATTEMPTS = 50
+_FREE_VERSIONS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """A verified state, and the token of the very timestamp that was verified."""
+
+    trust: Trust
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """New content of one role: *body*, with the version that it follows, and who delegates to it."""
+
+    body: Targets
+    delegator: str
+
+
+Changes = dict[str, "Change"]
+"""By role. What delegates to another role of the same change comes after it."""
+
+
+class MetadataWriter:
+    """Writes the metadata of *store* with *signers*, by role; *root* is the trust in what is there."""
+
+    def __init__(
+        self,
+        store: Store,
+        signers: Mapping[str, Sequence[Signer]],
+        *,
+        root: bytes,
+        state_dir: Path,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._signers = signers
+        self._root = root
+        self._state_dir = state_dir
+        self._now = now
+
+    def state(self) -> State:
+        """Return the verified present state. Expiry is not asked for: publishing is what ends it.
+
+        Raises NotFound where there is no signed store, VerificationFailed, StoreUnavailable, Locked.
+        """
+        for attempt in range(_ATTEMPTS):
+            found = self._store.read_versioned(TIMESTAMP, limit=MAX_TIMESTAMP_BYTES)
+            if found is None:
+                raise NotFound(f"{self._store.location} is not a signed store; 'venvoy init' makes one")
+            data, version = found
+            trust = Trust(FrozenStore(self._store, data), self._state_dir, self._root, check_expiry=False)
+            try:
+                trust.refresh()
+            except VerificationFailed:
+                # A publisher next to us may have remembered a newer state than the one just read.
+                present = self._store.read_versioned(TIMESTAMP, limit=MAX_TIMESTAMP_BYTES)
+                if attempt + 1 < _ATTEMPTS and present is not None and present[1] != version:
+                    continue
+                raise
+            return State(trust=trust, version=version)
+        raise Locked(f"{self._store.location} changes all the time; try again")
+
+    def swap(self, changes: Callable[[Trust], Changes | None]) -> bool:
+        """Write the *changes* to the present state, starting over until nobody else was faster.
+
+        *changes* gets the trust in that state. Where it returns None nothing is written, and False returned.
+        """
+        for attempt in range(_ATTEMPTS):
+            state = self.state()
+            wanted = changes(state.trust)
+            if wanted is None:
+                return False
+            timestamp = self._write(state.trust, wanted)
+            if self._store.replace_if_unchanged(TIMESTAMP, timestamp, state.version):
+                # Read it back as a host would, and remember it.
+                self.state()
+                return True
+            time.sleep(random.uniform(0, 0.02 * min(attempt + 1, 10)))  # noqa: S311 - only spreads retries
+        raise Locked(f"other publishers to {self._store.location} were faster {_ATTEMPTS} times; try again")
+
+    def signers(self, role: str) -> Sequence[Signer]:
+        """Return the keys at hand that sign *role*. Raises NotFound where none was loaded."""
+        signers = self._signers.get(signer_of(role))
+        if not signers:
+            raise NotFound(f"the key of role {signer_of(role)} is needed and was not loaded")
+        return signers
+
+    def may_sign(self, role: str) -> bool:
+        """Say whether keys of *role* are at hand."""
+        return bool(self._signers.get(signer_of(role)))
+
+    def due(self, trust: Trust, role: str) -> bool:
+        """Say whether *role* should be signed anew, being in the last third of its life."""
+        return is_due(role, trust.signed(role).expires, self._now())
+
+    def _write(self, trust: Trust, changes: Changes) -> bytes:
+        """Write *changes* and a snapshot of them; return the timestamp that shows them."""
+        now = self._now()
+        root = expect(trust.signed("root"), Root)
+        snapshot = copy.deepcopy(expect(trust.signed("snapshot"), Snapshot))
+        for role, change in changes.items():
+            changed = changes.get(change.delegator)
+            delegator = changed.body if changed else expect(trust.signed(change.delegator), Targets)
+            change.body.expires = expiry(role, now)
+            data = self._write_next(role, change.body, delegator)
+            snapshot.meta[f"{role}.json"] = meta_file(change.body.version, data, role=role)
+        snapshot.expires = expiry("snapshot", now)
+        data = self._write_next("snapshot", snapshot, root)
+        timestamp = copy.deepcopy(expect(trust.signed("timestamp"), Timestamp))
+        timestamp.version += 1
+        timestamp.expires = expiry("timestamp", now)
+        timestamp.snapshot_meta = meta_file(snapshot.version, data)
+        return sign("timestamp", timestamp, self.signers("timestamp"), root)
+
+    def _write_next(self, role: str, signed: Signed, delegator: Root | Targets) -> bytes:
+        """Sign and store the next version of *role* that nobody took, be it a loser or a dead writer."""
+        for _ in range(_FREE_VERSIONS):
+            signed.version += 1
+            data = sign(role, signed, self.signers(role), delegator)
+            if self._store.write_if_absent(metadata_path(role, signed.version), data):
+                return data
+        raise StoreUnavailable(
+            f"{self._store.location} holds {_FREE_VERSIONS} unused versions of {role}; remove those above "
+            f"{signed.version - _FREE_VERSIONS}"
+        )
+
+
+def expect(signed: Signed, kind: type[_Kind]) -> _Kind:
+    """Return *signed*, which is metadata of *kind*."""
+    if not isinstance(signed, kind):
+        raise TypeError(f"expected metadata of kind {kind.__name__}, found {type(signed).__name__}")
+    return signed
