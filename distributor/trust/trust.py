@@ -13,8 +13,8 @@ from distributor.places import private_directory
 from distributor.trust.gzipped import decompress
 from distributor.trust.remembered import RememberedStore
 from distributor.trust.signed_entries import SignedEntries
-from distributor.trust.tuf_client import NO_EXPIRY, TufClient
 from distributor.trust.tuf_api import Snapshot
+from distributor.trust.tuf_client import NO_EXPIRY, TufClient
 from distributor.trust.updater import Bins
 from manifests import BUILT
 from manifests.artifact import Artifact
@@ -156,7 +156,7 @@ class Trust:
         return self._client.signed(role)
 
     def versions(self) -> dict[str, int]:
-        """Return the versions of snapshot and of all that it names: the whole signed state but its timestamp."""
+        """Return the versions of snapshot and of all that it names: the signed state but its timestamp."""
         snapshot = self._client.signed("snapshot")
         if not isinstance(snapshot, Snapshot):
             raise TypeError("snapshot is none")
