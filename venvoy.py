@@ -27,6 +27,11 @@ _COMMANDS = {
     "pin": ("distributor.commands.pin", "sign", "Sign what a release means."),
     "renew": ("distributor.commands.renew", "sign", "Sign the store's present state for another term."),
     "releases": ("distributor.commands.releases", "", "List the releases of a store."),
+    "diff": (
+        "distributor.commands.diff",
+        "",
+        "Show how releases, artifacts, builds or hosts differ.",
+    ),
     "find": ("distributor.commands.find", "", "Say which releases, services and hosts hold a package."),
     "sbom": ("distributor.commands.sbom", "", "Print an artifact's bill of materials, or its provenance."),
     "serve-store": ("distributor.commands.serve_store", "", "Serve a directory store over HTTP, read-only."),

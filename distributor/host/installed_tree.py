@@ -12,7 +12,7 @@ import os
 import posixpath
 import stat
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Container, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,13 @@ def compare(
     )
 
 
-def expected_files(venv: Path, receipt: Receipt) -> dict[str, Expected]:
-    """Return every file that the layers brought, by path; later layers win, as they did unpacking."""
+def expected_files(
+    venv: Path, receipt: Receipt, *, only: Container[str] | None = None
+) -> dict[str, Expected]:
+    """Return every file that the layers brought, by path; later layers win, as they did unpacking.
+
+    *only* names distributions whose layers count; by default all do.
+    """
     folder = venv / INDEX_DIRECTORY
     if not folder.is_dir():
         raise NotFound(f"{venv} has no {INDEX_DIRECTORY}: it was not installed by Venvoy, or not wholly")
@@ -119,6 +124,8 @@ def expected_files(venv: Path, receipt: Receipt) -> dict[str, Expected]:
         raise VerificationFailed(f"{folder}: the indexes are not those of the install; install with --repair")
     expected: dict[str, Expected] = {}
     for path in _in_layer_order(venv, folder):
+        if only is not None and path.stem not in only:
+            continue
         data = path.read_bytes()
         own = f"{INDEX_DIRECTORY}/{path.name}"
         expected[own] = Expected(kind="", size=len(data), content=sha256_bytes(data))
