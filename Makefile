@@ -52,14 +52,13 @@ $(STAMP): pyproject.toml
 	    echo "make: '$(PYTHON)' is not Python 3.10 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "make: '$(PYTHON)' cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
-	@echo "making $(VENV) with $$($(PYTHON) --version) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
-	@# Dependency groups need pip 25.1. Where pip cannot be upgraded, uv installs the group.
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" || \
-	    echo "make: pip was not upgraded, going on with the one there is" >&2
+	@$(BIN)/python -c pass 2>/dev/null || { \
+	    echo "making $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,sign,http,s3,site]'
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --group dev || \
-	    $(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
+	@# uv takes seconds where pip takes a minute; pip reads dependency groups from 25.1 on.
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pip>=25.1" --group dev || { \
+	    $(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" && \
+	    $(BIN)/python -m pip install -qq --disable-pip-version-check --group dev; }
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
