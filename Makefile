@@ -54,7 +54,7 @@ $(STAMP): pyproject.toml
 	    echo "make: '$(PYTHON)' cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -c pass 2>/dev/null || { \
 	    echo "making $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear $(VENV); }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,sign,http,s3,site]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,cluster,sign,http,s3,site]'
 	@# uv takes seconds where pip takes a minute; pip reads dependency groups from 25.1 on.
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pip>=25.1" --group dev || { \
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" && \

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import click
 
+from builder.caching.place import default_cache
+from builder.commands.cluster_options import CrewChoice, crew_options
 from builder.commands.progress import BuildSteps, artifact_line, artifact_value
 from manifests.console import Console
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def default_cache() -> Path:
-    """Return where wheels and layers are cached unless somebody says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "venvoy"
 
 
 @click.command("build")
@@ -83,6 +79,7 @@ def default_cache() -> Path:
     help="Who builds, for the provenance. Also VENVOY_BUILDER_ID. [default: one made of the host's name]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@crew_options
 def command(
     *,
     spec: Path,
@@ -99,6 +96,7 @@ def command(
     level: int | None,
     jobs: int,
     builder_id: str | None,
+    crew_choice: CrewChoice,
     as_json: bool,
 ) -> None:
     """Build an artifact for each service and target of SPEC (default: release.toml) from its lock.
@@ -114,6 +112,7 @@ def command(
       venvoy build release.toml -s keystone -o build
       venvoy build --offline --wheels /srv/wheels --wheels /srv/more-wheels
       venvoy build -t cp312-linux_aarch64-glibc2.39
+      venvoy build --cluster tls://build1:8786 --cluster-ca ca.pem --cluster-cert me.pem --cluster-key me.key
     """
     from builder.describing.describer import Describer
     from builder.describing.provenance import BuildRun
@@ -128,14 +127,6 @@ def command(
     console = Console(quiet=as_json)
     release = read_release_spec(spec)
     chosen = chosen_jobs(release, services, [Target.parse(target) for target in targets])
-    preparation = Preparation(
-        cache=WheelCache(cache),
-        sources=sources,
-        lock_directory=lock_dir,
-        pythons=pythons_from(pythons),
-        offline=offline,
-        bytecode=not no_pyc,
-    )
     chosen_level = level if level is not None else 6 if compression == "gzip" else Compression.level
     describer = Describer(
         run=BuildRun.now(release.release, builder_id),
@@ -145,16 +136,26 @@ def command(
         },
         options={"compression": compression, "level": chosen_level, "bytecode": not no_pyc},
     )
-    builder = ArtifactBuilder(
-        cache_root=cache,
-        output=output,
-        compression=Compression(compression, chosen_level),
-        jobs=jobs,
-        describer=describer,
-    )
     progress = BuildSteps(console)
-    builds = preparation.prepare(release, chosen, progress.wheels, console.line)
-    built = builder.build(builds, progress)
+    with crew_choice.hire(jobs) as crew:
+        preparation = Preparation(
+            cache=WheelCache(cache),
+            sources=sources,
+            lock_directory=lock_dir,
+            pythons=pythons_from(pythons),
+            offline=offline,
+            bytecode=not no_pyc,
+            crew=crew,
+        )
+        builder = ArtifactBuilder(
+            cache_root=cache,
+            output=output,
+            compression=Compression(compression, chosen_level),
+            crew=crew,
+            describer=describer,
+        )
+        builds = preparation.prepare(release, chosen, progress.wheels, console.line)
+        built = builder.build(builds, progress)
     console.done()
     if as_json:
         click.echo(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.build import default_cache
+from builder.caching.place import default_cache
 from builder.commands.progress import BuildSteps, artifact_line, artifact_value
 from manifests.console import Console
 

@@ -13,15 +13,16 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from builder.layers.elf import ElfFile
 from builder.layers.layer import LayerRecord
 from manifests.artifact import EntryPoint
-from manifests.documents import Sha256, sha256_bytes
-from manifests.errors import StoreUnavailable
+from manifests.documents import Sha256, sha256_bytes, sha256_file
+from manifests.errors import StoreUnavailable, VerificationFailed
 
 _STALE_SECONDS = 24 * 3600
 
@@ -45,6 +46,10 @@ class LayerCache:
         """Return where the layer's bytes lie."""
         return self._root / key[:2] / f"{key}.bin"
 
+    def files(self, key: Sha256) -> tuple[Path, Path]:
+        """Return where the layer's bytes and its facts lie."""
+        return self.blob(key), self._facts(key)
+
     def drop(self, key: Sha256) -> None:
         """Forget a layer whose bytes turned out to be damaged."""
         self._facts(key).unlink(missing_ok=True)
@@ -52,18 +57,44 @@ class LayerCache:
 
     def build(self, key: Sha256, write: Callable[[IO[bytes]], LayerRecord]) -> LayerRecord:
         """Let *write* make the layer, then add it. Raises StoreUnavailable where the disk fails."""
-        blob, folder = self.blob(key), self._root / "tmp"
-        token = secrets.token_hex(8)
-        temporary = [folder / f"{token}.bin", folder / f"{token}.json"]
+        with self._incoming(key) as (blob, facts):
+            with blob.open("xb") as sink:
+                record = write(sink)
+            facts.write_bytes(_to_json(record))
+        return record
+
+    def adopt(self, key: Sha256, fetch: Callable[[Path, Path], bool]) -> bool:
+        """Let *fetch* bring bytes and facts that another cache has, then add them if they are whole.
+
+        Says whether *fetch* found them. Raises VerificationFailed, and StoreUnavailable.
+        """
+        with self._incoming(key) as (blob, facts):
+            if not fetch(blob, facts):
+                for path in (blob, facts):
+                    path.unlink(missing_ok=True)
+                return False
+            try:
+                record = _from_json(facts.read_bytes())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise VerificationFailed(f"the layer {key} came with damaged facts: {error}") from None
+            if record.key != key or sha256_file(blob) != record.sha256:
+                raise VerificationFailed(f"the layer {key} came with other bytes than its facts promise")
+        return True
+
+    @contextmanager
+    def _incoming(self, key: Sha256) -> Iterator[tuple[Path, Path]]:
+        """Give names for bytes and facts. What is under both at the end appears in the cache."""
+        folder, token = self._root / "tmp", secrets.token_hex(8)
+        temporary = folder / f"{token}.bin", folder / f"{token}.json"
+        final = self.files(key)
         try:
-            for place in (folder, blob.parent):
+            for place in (folder, final[0].parent):
                 place.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
-            with temporary[0].open("xb") as sink:
-                record = write(sink)
-            temporary[1].write_bytes(_to_json(record))
-            temporary[0].replace(blob)
-            temporary[1].replace(self._facts(key))
+            yield temporary
+            if temporary[1].exists():
+                for source, destination in zip(temporary, final, strict=True):
+                    source.replace(destination)
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot write to the layer cache {self._root}: {error.strerror}"
@@ -72,7 +103,6 @@ class LayerCache:
             for path in temporary:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
-        return record
 
     def _facts(self, key: Sha256) -> Path:
         return self._root / key[:2] / f"{key}.json"

@@ -129,6 +129,13 @@ class SdistBuilder:
         with self._exclusive(key):
             return self._cache.built(key) or self._build(package, key, sources)
 
+    def fetch_source(self, package: LockedPackage, sources: Sequence[WheelSource]) -> None:
+        """Have the sdist or archive of *package* in the cache, for whoever builds; commits are cloned there.
+
+        Raises NotFound, StoreUnavailable, VerificationFailed.
+        """
+        self._fetcher.fetch(package, sources)
+
     def stop(self) -> None:
         """End all builds at once; for an interrupted caller."""
         self._runner.stop()

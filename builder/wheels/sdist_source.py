@@ -49,6 +49,12 @@ class SourceFetcher:
             raise InvalidInput(f"the lock names nothing to build {package.name} from; lock it again")
         return _unpack_archive(self._sdist(package, locked, sources), folder / "src")
 
+    def fetch(self, package: LockedPackage, sources: Sequence[WheelSource]) -> None:
+        """Have the sdist or archive of *package*, if it is built from one, in the cache. Raises as above."""
+        locked = locked_sdist(package)
+        if package.vcs is None and locked is not None:
+            self._sdist(package, locked, sources)
+
     def _sdist(self, package: LockedPackage, locked: LockedFile, sources: Sequence[WheelSource]) -> Path:
         path = self.cache.get_sdist(locked.sha256, locked.name, size=locked.size)
         if path is not None:

@@ -1,0 +1,93 @@
+"""``venvoy worker``: this machine builds for a cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from builder.caching.place import default_cache
+from builder.commands.cluster_options import cluster_files
+from manifests.console import Console
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("worker")
+@click.argument("scheduler", metavar="SCHEDULER")
+@click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- DASK OPTIONS]")
+@cluster_files
+@click.option(
+    "--cache",
+    type=_FOLDER,
+    default=default_cache,
+    envvar="VENVOY_CACHE",
+    help="The cache of wheels and layers, best the one that builds use. Also VENVOY_CACHE. "
+    "[default: ~/.cache/venvoy]",
+)
+@click.option(
+    "--python",
+    "pythons",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="An interpreter to build with; may be repeated. [default: all that are found]",
+)
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(1, 256),
+    default=lambda: os.cpu_count() or 1,
+    help="Worker processes. [default: one a core]",
+)
+@click.option("--offers", is_flag=True, help="Print what this machine would announce, and do nothing.")
+def command(
+    *,
+    scheduler: str,
+    more: tuple[str, ...],
+    cluster_ca: Path | None,
+    cluster_cert: Path | None,
+    cluster_key: Path | None,
+    cache: Path,
+    pythons: tuple[Path, ...],
+    jobs: int,
+    offers: bool,
+) -> None:
+    """Build layers and wheels for the cluster whose scheduler is at SCHEDULER (tls://host:port).
+
+    The workers announce this machine's interpreters as Dask resources, such as
+    cp311-linux_x86_64-glibc2.36@3.11.2: builds of a target go where it can be built. They run until
+    SIGTERM, and come back when a scheduler that was lost does. The scheduler is Dask's own:
+    "dask scheduler". What stands behind -- goes to Dask's worker command.
+
+    \b
+    Examples:
+      venvoy worker tls://scheduler:8786 --cluster-ca ca.pem --cluster-cert me.pem --cluster-key me.key
+      venvoy worker tcp://127.0.0.1:8786 --jobs 2
+      venvoy worker tls://scheduler:8786 -- --worker-port 9000:9031 --nanny-port 9100:9131
+    """
+    from builder.execution.address import cluster_address
+    from builder.execution.offers import own_interpreters
+    from builder.execution.worker import Workers
+    from manifests.errors import NotFound
+
+    console = Console()
+    address = cluster_address(scheduler, authority=cluster_ca, certificate=cluster_cert, key=cluster_key)
+    found = own_interpreters(pythons)
+    if not found:
+        raise NotFound("there is no Python here to build with; install one, or name it with --python")
+    root = cache.absolute()
+    workers = Workers(
+        address=address,
+        interpreters=found,
+        cache=root,
+        jobs=jobs,
+        more=more,
+    )
+    if offers:
+        for offer in workers.offers:
+            click.echo(offer)
+        return
+    for offer, interpreter in zip(workers.offers, found, strict=True):
+        console.line(f"offering {offer} ({interpreter.executable})")
+    workers.run(console.line)
