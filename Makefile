@@ -34,7 +34,7 @@ format: $(STAMP) ## Format the code, and correct what can be corrected
 
 bench: $(BENCH_STAMP) ## Measure building and installing
 	@# As an installed package has them; an editable one would be compiled at every start.
-	@$(BIN)/python -m compileall -q venvoy.py manifests builder distributor
+	@$(BIN)/python -m compileall -q venvoy.py manifests builder distributor service
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## Remove .venv, caches, and what demo and builds made
@@ -54,7 +54,7 @@ $(STAMP): pyproject.toml
 	    echo "make: '$(PYTHON)' cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -c pass 2>/dev/null || { \
 	    echo "making $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear $(VENV); }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,cluster,sign,http,s3,site]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,cluster,sign,http,s3,site,service]'
 	@# uv takes seconds where pip takes a minute; pip reads dependency groups from 25.1 on.
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pip>=25.1" --group dev || { \
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" && \

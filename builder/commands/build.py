@@ -11,6 +11,7 @@ import click
 from builder.caching.place import default_cache
 from builder.commands.cluster_options import CrewChoice, crew_options
 from builder.commands.progress import BuildSteps, artifact_line, artifact_value
+from builder.commands.remote_options import remote_options
 from manifests.console import Console
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -79,6 +80,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Who builds, for the provenance. Also VENVOY_BUILDER_ID. [default: one made of the host's name]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@remote_options
 @crew_options
 def command(
     *,
@@ -106,6 +108,9 @@ def command(
     by their inputs, artifacts by identity. Beside each artifact go its bill of materials (CycloneDX) and
     how it came to be (SLSA provenance).
 
+    With --remote a build service does all that and this command shows how it goes; Ctrl-C leaves the
+    build running there, and the same command comes back to it.
+
     \b
     Examples:
       venvoy build
@@ -113,6 +118,7 @@ def command(
       venvoy build --offline --wheels /srv/wheels --wheels /srv/more-wheels
       venvoy build -t cp312-linux_aarch64-glibc2.39
       venvoy build --cluster tls://build1:8786 --cluster-ca ca.pem --cluster-cert me.pem --cluster-key me.key
+      venvoy build --remote https://builds.example --token-file /etc/ci/venvoy-token --publish
     """
     from builder.describing.describer import Describer
     from builder.describing.provenance import BuildRun

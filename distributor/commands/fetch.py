@@ -7,18 +7,16 @@ from pathlib import Path
 
 import click
 
-from distributor.commands.opening import StepProgress, StoreOptions, open_wanted
+from distributor.commands.opening import StepProgress, StoreOptions, open_releases
 from distributor.commands.options import (
     allow_expired_option,
     bundle_option,
     cache_option,
-    channel_option,
     host_store_option,
     jobs_option,
     json_option,
     limit_rate_option,
     python_option,
-    release_option,
     report,
     root_option,
     state_option,
@@ -29,8 +27,7 @@ from manifests.console import Console, size
 
 @click.command(name="fetch")
 @click.argument("services", nargs=-1, required=True, metavar="SERVICE...")
-@release_option
-@channel_option
+@click.option("--release", required=True, help="The release that pins the artifacts.")
 @host_store_option
 @bundle_option
 @root_option
@@ -52,8 +49,7 @@ from manifests.console import Console, size
 @json_option
 def command(
     services: tuple[str, ...],
-    release: str | None,
-    channel: str | None,
+    release: str,
     stores: tuple[str, ...],
     bundle: Path | None,
     root: Path | None,
@@ -81,7 +77,7 @@ def command(
     """
     from distributor.host.exclusive import as_host_errors
     from distributor.host.fetching import fetch
-    from manifests.naming import service_name
+    from manifests.naming import release_name, service_name
 
     console = Console(quiet=as_json)
     options = StoreOptions(
@@ -96,13 +92,12 @@ def command(
     started = time.monotonic()
     results = []
     with as_host_errors(place):
-        wanted, open_source = open_wanted(options, release, channel)
-        source = open_source()
+        source = open_releases(options)
         for service in services:
             results.append(
                 fetch(
                     service_name(service),
-                    wanted,
+                    release_name(release),
                     source,
                     place,
                     target=target,
@@ -115,7 +110,7 @@ def command(
     console.done()
     seconds = time.monotonic() - started
     document = {
-        "release": wanted,
+        "release": release,
         "cache": str(place),
         "notes": list(source.notes),
         "artifacts": [
@@ -130,7 +125,7 @@ def command(
         ],
     }
     lines = [
-        f"ready: {result.artifact.service} {result.artifact.version} (release {wanted}), "
+        f"ready: {result.artifact.service} {result.artifact.version} (release {release}), "
         f"{size(result.fetched)} of {size(result.artifact.length)} fetched"
         for result in results
     ]

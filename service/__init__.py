@@ -1,0 +1,1 @@
+"""The build service: takes releases with their locks, builds and publishes them, and says how it goes."""

@@ -1,0 +1,1 @@
+"""Builds at work: one child process at a time for each, its log, and who goes on after a crash."""

@@ -1,0 +1,1 @@
+"""What the service must not forget: builds, their inputs, tokens; one SQLite database."""

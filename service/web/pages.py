@@ -1,0 +1,126 @@
+"""Pages for people: which builds there are, how one goes, what is in the store. They work without scripts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from manifests import __version__
+from manifests.console import size
+from service.core import Service
+from service.running.logs import LogLine
+from service.state.build import FINISHED, State
+from service.web.access import may_read, service_of
+from service.web.builds import BuildId
+from service.web.problems import READING, answers
+
+STATIC = FilePath(__file__).with_name("static")
+_PAGE = 50
+_LOG_LINES = 2000
+_NOTHING = "\N{EN DASH}"
+Serving = Annotated[Service, Depends(service_of)]
+Reader = Annotated[str, Depends(may_read)]
+
+router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+
+
+def _when(seconds: float | None) -> str:
+    if seconds is None:
+        return _NOTHING
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%H:%M:%S")
+
+
+def _span(start: float | None, end: float | None) -> str:
+    if start is None or end is None:
+        return _NOTHING
+    minutes, seconds = divmod(round(end - start), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("service.web"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({"when": _when, "clock": _clock, "bytes": size})
+    environment.globals.update({"span": _span, "version": __version__, "states": [*State]})
+    return environment
+
+
+_TEMPLATES = _environment()
+
+
+def _page(template: str, **values: Any) -> HTMLResponse:
+    text = _TEMPLATES.get_template(template).render(**values)
+    return HTMLResponse(text, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/", responses=READING)
+def builds(
+    service: Serving,
+    who: Reader,
+    state: Annotated[State | None, Query()] = None,
+    release: Annotated[str | None, Query(max_length=200)] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+) -> HTMLResponse:
+    """Show builds, newest first."""
+    found = service.builds.list(state=state, release=release, before=before, limit=_PAGE)
+    return _page(
+        "builds.html",
+        title="Builds",
+        who=who,
+        builds=[(build, service.board.progress(build.id)) for build in found],
+        counts=service.builds.counts(),
+        state=state,
+        release=release,
+        before=before,
+        more=found[-1].number if len(found) == _PAGE else None,
+        has_store=service.store is not None,
+    )
+
+
+@router.get("/builds/{build_id}", responses={**READING, **answers(404)})
+def build(build_id: BuildId, service: Serving, who: Reader) -> HTMLResponse:
+    """Show one build with its log."""
+    found = service.builds.get(build_id)
+    lines: list[LogLine] = []
+    position = 0
+    while len(lines) < _LOG_LINES and (part := service.logs.read(build_id, position)):
+        lines += part
+        position = part[-1].position
+    return _page(
+        "build.html",
+        title=f"Release {found.release}",
+        who=who,
+        build=found,
+        result=found.result or {"artifacts": [], "files": []},
+        progress=service.board.progress(build_id),
+        lines=lines,
+        position=position,
+        live=found.state not in FINISHED,
+        has_store=service.store is not None,
+    )
+
+
+@router.get("/releases", responses={**READING, **answers(404)})
+def releases(service: Serving, who: Reader) -> HTMLResponse:
+    """Show what is signed in the store."""
+    return _page(
+        "releases.html",
+        title="Releases",
+        who=who,
+        releases=list(reversed(service.releases())),
+        has_store=service.store is not None,
+    )

@@ -1,0 +1,159 @@
+"""From errors to answers: one body for all of them, ``{"error": TEXT, "exit_code": NUMBER}``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from manifests.errors import (
+    HostUnsuitable,
+    InvalidInput,
+    Locked,
+    NotFound,
+    Refused,
+    StoreUnavailable,
+    VenvoyError,
+    VerificationFailed,
+)
+from service.web.models import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi import FastAPI, Request
+    from fastapi.responses import Response
+
+_SHOWN = 5
+_STATUS: dict[type[VenvoyError], int] = {
+    InvalidInput: 422,
+    VerificationFailed: 422,
+    HostUnsuitable: 422,
+    NotFound: 404,
+    Locked: 409,
+    Refused: 409,
+    StoreUnavailable: 503,
+}
+_USAGE = InvalidInput.exit_code
+
+
+class _Answered(Refused):
+    """An error that is an HTTP status of its own."""
+
+    status: ClassVar[int]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer's head says of it."""
+        return {}
+
+
+class Unauthorized(_Answered):
+    """No token, or a bad one."""
+
+    status = 401
+
+    def __init__(self, text: str, *, basic: bool) -> None:
+        super().__init__(text)
+        self._basic = basic
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How to say who one is."""
+        kind = 'Basic realm="venvoy", charset="UTF-8"' if self._basic else 'Bearer realm="venvoy"'
+        return {"WWW-Authenticate": kind}
+
+
+class Forbidden(_Answered):
+    """A good token that may not do this."""
+
+    status = 403
+
+
+class TooMany(_Answered):
+    """More requests than allowed."""
+
+    status = 429
+
+    def __init__(self, text: str, *, wait: int) -> None:
+        super().__init__(text)
+        self._wait = wait
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come again, in seconds."""
+        return {"Retry-After": str(self._wait)}
+
+
+def problem(
+    status: int, error: str, exit_code: int = _USAGE, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return the answer that says *error*."""
+    body = Problem(error=error, exit_code=exit_code)
+    return JSONResponse(body.model_dump(), status, dict(headers or {}))
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the descriptions of errors for an operation of the OpenAPI document."""
+    return {
+        status: {"model": Problem, "description": _DESCRIPTIONS[status], **_HEADERS.get(status, {})}
+        for status in statuses
+    }
+
+
+_DESCRIPTIONS = {
+    400: "The request's body cannot be read.",
+    401: "No token, or not a good one.",
+    403: "The token has not the scope that this needs.",
+    404: "There is nothing of that name.",
+    409: "Not in this state.",
+    413: "The request is too large.",
+    416: "There are no such bytes.",
+    422: "The request cannot be accepted as it is.",
+    429: "Too many requests.",
+    503: "The database, the store or the disk fails; try again.",
+}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"headers": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}},
+    429: {"headers": {"Retry-After": {"required": True, "schema": {"type": "string"}}}},
+}
+READING = answers(401, 403, 422, 429, 503)
+CHANGING = answers(400, 401, 403, 413, 422, 429, 503)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have *app* answer all errors alike."""
+    app.add_exception_handler(VenvoyError, _venvoy)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _venvoy(_: Request, error: Exception) -> Response:
+    if not isinstance(error, VenvoyError):
+        raise error
+    if isinstance(error, _Answered):
+        return problem(error.status, str(error), error.exit_code, error.headers)
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return problem(_STATUS[kind], str(error), error.exit_code)
+    return problem(500, str(error), error.exit_code)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """Say which fields are wrong, without repeating what they hold."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    found = error.errors()
+    texts = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found[:_SHOWN]]
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    text = "; ".join(texts).encode("utf-8", "replace").decode()
+    return problem(422, text + more)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = NotFound.exit_code if error.status_code == 404 else _USAGE
+    return problem(error.status_code, str(error.detail), code, error.headers)
