@@ -26,8 +26,11 @@ _COMMANDS = {
     "init": ("distributor.commands.init", "sign", "Set up a store and the keys that sign for it."),
     "publish": ("distributor.commands.publish", "sign", "Bring built artifacts into a store and sign them."),
     "pin": ("distributor.commands.pin", "sign", "Sign what a release means."),
+    "promote": ("distributor.commands.promote", "sign", "Make a channel mean a release."),
     "renew": ("distributor.commands.renew", "sign", "Sign the store's present state for another term."),
     "releases": ("distributor.commands.releases", "", "List the releases of a store."),
+    "show": ("distributor.commands.show", "", "Show a release, a channel or an artifact."),
+    "history": ("distributor.commands.history", "", "List all moves of channels."),
     "diff": (
         "distributor.commands.diff",
         "",

@@ -31,12 +31,14 @@ class ReleasePins:
     """All pins of one release. Immutable once signed.
 
     ``contents`` is the digest of the release's contents (``manifests.contents``), None where it was pinned
-    without.
+    without. ``barriers`` are what services say of going back behind this release, None where it was
+    pinned before that was noted: then the manifests say it.
     """
 
     release: str
     pins: tuple[Pin, ...]
     contents: Sha256 | None = None
+    barriers: dict[str, str] | None = None
 
     @property
     def path(self) -> str:
@@ -68,9 +70,11 @@ class ReleasePins:
                 "length": pin.length,
                 "sha256": pin.sha256,
             }
-        value = {"format": FORMAT, "release": self.release, "services": services}
+        value: dict[str, object] = {"format": FORMAT, "release": self.release, "services": services}
         if self.contents is not None:
             value["contents"] = self.contents
+        if self.barriers is not None:
+            value["barriers"] = self.barriers
         return canonical_json(value)
 
     @classmethod
@@ -94,6 +98,7 @@ class ReleasePins:
             release=release_name(top.text("release")),
             pins=tuple(pins),
             contents=top.sha256("contents") if top.has("contents") else None,
+            barriers=top.object("barriers").texts_by_name() if top.has("barriers") else None,
         )
 
 

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, cast
 from distributor.bundles.tool import bootstrap_files, host_parts
 from distributor.bundles.verified import VerifiedTarball
 from distributor.system.unnamed import give_name, unnamed_file
+from distributor.trust.channels import channel_heads
 from distributor.trust.roles import TIMESTAMP, metadata_path
 from distributor.trust.trust import Trust
 from manifests.atomic_file import sync_directory, temporary_name
@@ -114,6 +115,8 @@ def _documents(
         path = metadata_path(role, number)
         yield path, store.read(path, limit=MAX_DOCUMENT_BYTES)
     yield TIMESTAMP, store.read(TIMESTAMP, limit=MAX_DOCUMENT_BYTES)
+    for target in channel_heads(trust).values():
+        yield target.path, trust.read(target)
     yield pins_path(release), trust.document(pins_path(release))
     for path in manifests:
         yield path, trust.document(path)

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import click
 
-from distributor.commands.opening import StepProgress, StoreOptions, open_releases
+from distributor.commands.opening import StepProgress, StoreOptions, open_wanted
 from distributor.commands.options import (
     allow_expired_option,
     bundle_option,
     cache_option,
+    channel_option,
     host_store_option,
     jobs_option,
     json_option,
     limit_rate_option,
     python_option,
+    release_option,
     report,
     root_option,
     state_option,
@@ -27,7 +29,8 @@ from manifests.console import Console, size
 
 @click.command(name="fetch")
 @click.argument("services", nargs=-1, required=True, metavar="SERVICE...")
-@click.option("--release", required=True, help="The release that pins the artifacts.")
+@release_option
+@channel_option
 @host_store_option
 @bundle_option
 @root_option
@@ -49,7 +52,8 @@ from manifests.console import Console, size
 @json_option
 def command(
     services: tuple[str, ...],
-    release: str,
+    release: str | None,
+    channel: str | None,
     stores: tuple[str, ...],
     bundle: Path | None,
     root: Path | None,
@@ -77,7 +81,7 @@ def command(
     """
     from distributor.host.exclusive import as_host_errors
     from distributor.host.fetching import fetch
-    from manifests.naming import release_name, service_name
+    from manifests.naming import service_name
 
     console = Console(quiet=as_json)
     options = StoreOptions(
@@ -92,12 +96,13 @@ def command(
     started = time.monotonic()
     results = []
     with as_host_errors(place):
-        source = open_releases(options)
+        wanted, open_source = open_wanted(options, release, channel)
+        source = open_source()
         for service in services:
             results.append(
                 fetch(
                     service_name(service),
-                    release_name(release),
+                    wanted,
                     source,
                     place,
                     target=target,
@@ -110,7 +115,7 @@ def command(
     console.done()
     seconds = time.monotonic() - started
     document = {
-        "release": release,
+        "release": wanted,
         "cache": str(place),
         "notes": list(source.notes),
         "artifacts": [
@@ -125,7 +130,7 @@ def command(
         ],
     }
     lines = [
-        f"ready: {result.artifact.service} {result.artifact.version} (release {release}), "
+        f"ready: {result.artifact.service} {result.artifact.version} (release {wanted}), "
         f"{size(result.fetched)} of {size(result.artifact.length)} fetched"
         for result in results
     ]

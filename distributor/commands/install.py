@@ -9,17 +9,19 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from distributor.commands.opening import StepProgress, StoreOptions, looking_only, open_releases
+from distributor.commands.opening import StepProgress, StoreOptions, looking_only, open_wanted
 from distributor.commands.options import (
     allow_expired_option,
     bundle_option,
     cache_option,
+    channel_option,
     dry_run_option,
     host_store_option,
     jobs_option,
     json_option,
     limit_rate_option,
     python_option,
+    release_option,
     report,
     role_request_option,
     root_option,
@@ -36,7 +38,8 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 
 @click.command(name="install")
 @click.argument("service")
-@click.option("--release", required=True, help="The release that pins the artifact.")
+@release_option
+@channel_option
 @click.option("--dest", required=True, type=_ABSOLUTE, help="Where the venv shall stand.")
 @click.option("--link", type=_ABSOLUTE, help="A symbolic link to flip to the venv when it is complete.")
 @host_store_option
@@ -70,7 +73,8 @@ _ABSOLUTE = click.Path(file_okay=False, path_type=Path)
 @json_option
 def command(
     service: str,
-    release: str,
+    release: str | None,
+    channel: str | None,
     dest: Path,
     link: Path | None,
     stores: tuple[str, ...],
@@ -98,21 +102,22 @@ def command(
 
     The artifact is verified against signed metadata, unpacked beside the destination, bound to this
     host's interpreter and renamed into place. Interrupted? Run the same command again. Already
-    there? It says "unchanged" and reads nothing from the store.
+    there? It says "unchanged" and reads nothing from the store, unless a --channel is to be asked for.
 
     \b
     Examples:
+      venvoy install keystone --channel stable --dest /openstack/venvs/keystone
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone-2026.1.0
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone --carry-over
       venvoy install keystone --release 2026.1.0 --dest /openstack/venvs/keystone-2026.1.0 \\
           --link /openstack/venvs/keystone --store /srv/venvoy --root /etc/venvoy/root.json
     """
     from distributor.host.request import InstallRequest
-    from manifests.naming import release_name, service_name
+    from manifests.naming import service_name
 
     request = InstallRequest(
         service=service_name(service),
-        release=release_name(release),
+        release=release or "",
         destination=dest.absolute(),
         link=link.absolute() if link else None,
         python=python,
@@ -123,7 +128,7 @@ def command(
         cache=cache_directory(cache, state, no_cache=no_cache, link_mode=link_mode),
         link_mode=link_mode,
         carry_over=carry_over,
-        note=f"expired metadata was accepted: {allow_expired}" if allow_expired else None,
+        note=_note(channel, allow_expired),
         evidence=state / "failed-checks",
         adopt=adopt,
     )
@@ -140,17 +145,26 @@ def command(
     )
     started = time.monotonic()
     with looking_only(options, dry_run=dry_run) as options:
+        wanted, open_source = open_wanted(options, release, channel)
+        request = replace(request, release=wanted)
         if dry_run:
             from distributor.host.prediction import predict
 
-            result = predict(request, lambda: open_releases(options))
+            result = predict(request, open_source)
         else:
             from distributor.host.install import install
 
-            result = install(request, lambda: open_releases(options), StepProgress(console))
+            result = install(request, open_source, StepProgress(console))
     console.done()
     seconds = None if dry_run else time.monotonic() - started
     report(_document(result), lambda: _text(result, seconds), as_json=as_json)
+
+
+def _note(channel: str | None, allow_expired: str | None) -> str | None:
+    """Return what the venv's history shall say of how its release was chosen and believed."""
+    expired = f"expired metadata was accepted: {allow_expired}" if allow_expired else None
+    notes = [f"by channel {channel}" if channel else None, expired]
+    return "; ".join(note for note in notes if note) or None
 
 
 def with_role_request(request: InstallRequest, stream: IO[bytes], state: Path) -> InstallRequest:

@@ -67,6 +67,23 @@ def open_releases(options: StoreOptions) -> ReleaseSource:
     )
 
 
+def open_wanted(
+    options: StoreOptions, release: str | None, channel: str | None
+) -> tuple[str, Callable[[], ReleaseSource]]:
+    """Return the *release* that is wanted, or the one that *channel* means now, and what opens its source.
+
+    Only a channel asks the store for that. Raises InvalidInput unless one of the two is named.
+    """
+    from manifests.naming import release_name
+
+    if (release is None) == (channel is None):
+        raise InvalidInput("name what is wanted by --release or by --channel")
+    if release is not None:
+        return release_name(release), lambda: open_releases(options)
+    source = open_releases(options)
+    return source.channel(channel or "").release, lambda: source
+
+
 def open_trust(
     store: str, root: Path | None, state: Path, note: Callable[[str], None] | None = None
 ) -> tuple[ReadStore, Trust]:

@@ -83,6 +83,10 @@ bundle_option = click.option(
 limit_rate_option = click.option(
     "--limit-rate", type=ByteCount(), metavar="SIZE", help="Fetch at most so many bytes a second (500K, 2M)."
 )
+release_option = click.option("--release", metavar="RELEASE", help="The release that pins what is wanted.")
+channel_option = click.option(
+    "--channel", metavar="CHANNEL", help="Instead of --release: the release that this channel means now."
+)
 python_option = click.option(
     "--python", type=click.Path(dir_okay=False, path_type=Path), help="The interpreter to bind to."
 )

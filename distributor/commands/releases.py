@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distributor.commands.options import json_option, report, root_option, state_option, store_option
+from manifests.console import Console
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,23 +19,23 @@ if TYPE_CHECKING:
 @state_option
 @json_option
 def command(store: str, root: Path | None, state: Path, *, as_json: bool) -> None:
-    """List the signed releases of a store with their services. Needs no keys.
+    """List the signed releases of a store, oldest first, with their services and channels. Needs no keys.
 
     \b
     Examples:
       venvoy releases --store file:///srv/venvoy
       venvoy releases --store /srv/venvoy --root ~/.config/venvoy/keys/root.json --json
     """
-    from distributor.places import read_root
-    from distributor.stores.location import open_store
-    from distributor.trust.trust import Trust
+    from distributor.commands.opening import open_trust
+    from distributor.trust.channels import channels
+    from manifests.release_order import in_order
 
-    opened = open_store(store)
-    trust = Trust(opened, state, read_root(root))
-    trust.refresh()
-    signed = [trust.pins(name) for name in trust.releases()]
+    opened, trust = open_trust(store, root, state, Console(quiet=as_json).line)
+    signed = [trust.pins(name) for name in in_order(trust.releases())]
+    moves = channels(trust)
     document = {
         "store": opened.location,
+        "channels": {name: move.release for name, move in moves.items()},
         "releases": {
             pins.release: [
                 {"service": pin.service, "version": pin.version, "target": pin.target} for pin in pins.pins
@@ -42,8 +43,10 @@ def command(store: str, root: Path | None, state: Path, *, as_json: bool) -> Non
             for pins in signed
         },
     }
-    lines = [
-        f"{pins.release}: " + ", ".join(sorted({f"{pin.service} {pin.version}" for pin in pins.pins}))
-        for pins in signed
-    ]
+    lines = []
+    for pins in signed:
+        names = [name for name, move in moves.items() if move.release == pins.release]
+        marks = f" [{', '.join(names)}]" if names else ""
+        services = ", ".join(sorted({f"{pin.service} {pin.version}" for pin in pins.pins}))
+        lines.append(f"{pins.release}{marks}: {services}")
     report(document, lambda: "\n".join(lines) or "no releases", as_json=as_json)

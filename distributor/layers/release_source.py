@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from distributor.layers.cache import Piece
     from distributor.stores.interface import ReadStore
     from distributor.trust.trust import Trust
+    from manifests.channels import Move
     from manifests.documents import Sha256
     from manifests.errors import VenvoyError
     from manifests.patches import PatchSet
@@ -26,6 +27,9 @@ class ReleaseSource(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the operator should know of how the answers came about."""
+
+    def channel(self, name: str) -> Move:
+        """Return where the channel *name* stands."""
 
     def pins(self, release: str) -> ReleasePins:
         """Return the signed pins of *release*."""
@@ -70,6 +74,12 @@ class StoreReleases:
         if self._failure is not None:
             notes.append(f"{self._failure}\nwent on with what was verified on this host before")
         return tuple(notes)
+
+    def channel(self, name: str) -> Move:
+        """Return where the channel *name* stands."""
+        from distributor.trust.channels import channel
+
+        return self._ask(lambda trust: channel(trust, name))
 
     def pins(self, release: str) -> ReleasePins:
         """Return the signed pins of *release*."""

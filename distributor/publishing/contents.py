@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 
 def with_contents(trust: Trust, document: ReleasePins) -> tuple[ReleasePins, ReleaseContents]:
-    """Return *document* with the digest of what it pins, and the contents themselves.
+    """Return *document* with its barriers and the digest of what it pins, and the contents themselves.
 
     Where the same pins are signed already, with or without contents, those stand.
     """
-    contents = ReleaseContents.of(document.release, [trust.manifest(pin) for pin in document.pins])
+    artifacts = [trust.manifest(pin) for pin in document.pins]
+    contents = ReleaseContents.of(document.release, artifacts)
     try:
         present = trust.pins(document.release)
     except NotFound:
         present = None
     if present is not None and set(present.pins) == set(document.pins):
         return present, contents
-    return replace(document, contents=sha256_bytes(contents.to_json())), contents
+    barriers = {item.service: item.rollback_barrier for item in artifacts if item.rollback_barrier}
+    return replace(document, contents=sha256_bytes(contents.to_json()), barriers=barriers), contents
 
 
 def store_contents(store: Store, document: ReleasePins, contents: ReleaseContents) -> None:

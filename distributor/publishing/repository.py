@@ -72,7 +72,7 @@ def open_repository(store: Store, keys_dir: Path, roles: Sequence[str]) -> Repos
 
 
 class Repository:
-    """A signed store, for whoever holds keys of it. *signers* are by role; *root* is the trust in it."""
+    """A signed *store*, for whoever holds keys of it. *signers* are by role; *root* is the trust in it."""
 
     def __init__(
         self,
@@ -83,13 +83,13 @@ class Repository:
         state_dir: Path,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
-        self._store = store
-        self._writer = MetadataWriter(store, signers, root=root, state_dir=state_dir, now=now)
+        self.store = store
+        self.writer = MetadataWriter(store, signers, root=root, state_dir=state_dir, now=now)
 
     @property
     def trust(self) -> Trust:
         """The verified present state."""
-        return self._writer.state().trust
+        return self.writer.state().trust
 
     def publish(self, artifacts: Sequence[BuiltFiles], patches: Sequence[MadePatches] = ()) -> PublishResult:
         """Store and sign *artifacts*, and *patches* to them. The same bytes again change nothing.
@@ -99,10 +99,10 @@ class Repository:
         """
         trust = self.trust
         stored = {
-            built.artifact.manifest_path: store_artifact(self._store, trust, built) for built in artifacts
+            built.artifact.manifest_path: store_artifact(self.store, trust, built) for built in artifacts
         }
-        stored |= store_companions(self._store, trust, artifacts, self._writer.signers(ARTIFACTS)[0])
-        stored |= {made.document.document_path: store_patches(self._store, made) for made in patches}
+        stored |= store_companions(self.store, trust, artifacts, self.writer.signers(ARTIFACTS)[0])
+        stored |= {made.document.document_path: store_patches(self.store, made) for made in patches}
         added = self._sign(stored)
         return PublishResult(published=added, unchanged=tuple(sorted(set(stored) - set(added))))
 
@@ -120,7 +120,7 @@ class Repository:
             if len(paths) != 1:
                 name = item.stem if isinstance(item, Artifact) else item
                 raise NotFound(
-                    f"{name} is not published in {self._store.location}; run 'venvoy publish' first"
+                    f"{name} is not published in {self.store.location}; run 'venvoy publish' first"
                 )
             path = paths[0]
             artifact = trust.published(path)
@@ -129,8 +129,10 @@ class Repository:
             pins.append(_pin(artifact, signed[path]))
         return pins
 
-    def pin(self, release: str, pins: Sequence[Pin]) -> ReleasePins:
-        """Sign *pins* as *release*. The same pins again change nothing.
+    def pin(self, release: str, pins: Sequence[Pin], *, dry_run: bool = False) -> ReleasePins:
+        """Sign *pins* as *release*; with *dry_run* only find out whether that can be done.
+
+        The same pins again change nothing.
 
         Raises Refused where the release is pinned to something else, NotFound for a pin of something
         that builders did not sign.
@@ -152,8 +154,10 @@ class Repository:
         data = document.to_json()
         target = target_of(document.path, data)
         self._refuse_changes({document.path: target}, trust.find_all([document.path]))
-        store_contents(self._store, document, contents)
-        store_document(self._store, document.path, data)
+        if dry_run:
+            return document
+        store_contents(self.store, document, contents)
+        store_document(self.store, document.path, data)
         self._sign({document.path: target})
         return document
 
@@ -164,7 +168,7 @@ class Repository:
 
     def renew(self) -> None:
         """Sign the present state again, for another term of snapshot and timestamp."""
-        self._writer.swap(lambda _: {})
+        self.writer.swap(lambda _: {})
 
     def _sign(self, targets: Mapping[str, TargetFile]) -> tuple[str, ...]:
         """Add *targets* to what is signed; return the paths that were not there before."""
@@ -176,7 +180,7 @@ class Repository:
             added[:] = sorted(set(targets) - set(signed))
             return self._additions(trust, {path: targets[path] for path in added}) if added else None
 
-        self._writer.swap(changes)
+        self.writer.swap(changes)
         return tuple(added)
 
     def _additions(self, trust: Trust, additions: Mapping[str, TargetFile]) -> Changes:
@@ -193,7 +197,7 @@ class Repository:
                 parent = parents.setdefault(role, Change(body=copy.deepcopy(body), delegator=delegator))
                 parent.body.delegations = bins
                 role, body, delegator = bins.succinct_roles.get_role_for_target(path), empty_bin(), role
-            elif is_bin(role) and self._writer.due(trust, delegator) and delegator not in parents:
+            elif is_bin(role) and self.writer.due(trust, delegator) and delegator not in parents:
                 again = copy.deepcopy(expect(trust.signed(delegator), Targets))
                 parents[delegator] = Change(body=again, delegator=Targets.type)
             change = changes.setdefault(role, Change(body=copy.deepcopy(body), delegator=delegator))
@@ -205,7 +209,7 @@ class Repository:
             theirs = signed.get(path)
             if theirs is not None and (theirs.length, theirs.hashes) != (target.length, target.hashes):
                 raise Refused(
-                    f"{path} is published in {self._store.location} with other content; published names "
+                    f"{path} is published in {self.store.location} with other content; published names "
                     "are never reused: choose another one"
                 )
 

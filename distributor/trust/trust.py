@@ -133,6 +133,15 @@ class Trust:
                 found.append(patches)
         return found
 
+    @property
+    def location(self) -> str:
+        """Where the store is, for messages."""
+        return self._store.location
+
+    def read(self, target: TargetFile) -> bytes:
+        """Return the bytes of *target*, which something verified names. Raises as ``document`` does."""
+        return self._client.read(target)
+
     def document(self, path: str) -> bytes:
         """Return the verified bytes of what is signed at *path*. Raises NotFound where nothing is."""
         target = self._client.find(path)

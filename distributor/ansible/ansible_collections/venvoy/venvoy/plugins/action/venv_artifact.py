@@ -1,0 +1,64 @@
+# Copyright the Venvoy authors
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's part of venv_artifact: who is told, and the host part's archive where a host lacks it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.venvoy.venvoy.plugins.plugin_utils.this_play import this_play
+
+_MODULE = "venvoy.venvoy.venv_artifact"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Runs the module; where it finds no host part, copies the archive over and runs it again."""
+
+    TRANSFERS_FILES = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the module's result."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = {**self._task.args, "run": this_play()}
+        _refuse_passwords([arguments.get("store"), *(arguments.get("mirrors") or [])])
+        try:
+            done = self._run_module(arguments, task_vars)
+            wanted = done.pop("tool_wanted", None)
+            if wanted is not None and not done.get("failed"):
+                done = self._run_module({**arguments, "tool_archive": self._copy(wanted)}, task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        result.update(done)
+        return result
+
+    def _run_module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        done: dict[str, Any] = self._execute_module(
+            module_name=_MODULE, module_args=arguments, task_vars=task_vars
+        )
+        return done
+
+    def _copy(self, archive: dict[str, Any]) -> str:
+        """Copy the archive to the host's temporary folder and return where it lies there."""
+        if not archive.get("src"):
+            raise AnsibleActionFail(
+                f"Venvoy's archive for {archive['target']} has neither src nor url: one must say where it is"
+            )
+        source = self._find_needle("files", archive["src"])
+        if not self._connection._shell.tmpdir:
+            self._make_tmp_path()
+        place: str = self._connection._shell.join_path(self._connection._shell.tmpdir, "venvoy-host.tar.gz")
+        self._transfer_file(source, place)
+        self._fixup_perms2((self._connection._shell.tmpdir, place))
+        return place
+
+
+def _refuse_passwords(locations: list[str | None]) -> None:
+    """Refuse locations that hold a password: arguments are logged on both sides."""
+    for location in locations:
+        if location and "@" in (urlsplit(location).netloc or ""):
+            raise AnsibleActionFail(
+                "a store's location must not hold a user or a password: put them into the task's environment"
+            )
