@@ -1,7 +1,8 @@
 """The names that an install uses beside its destination, all of them dot-names.
 
 ``.NAME.venvoy-lock`` the lock, never removed; ``.NAME.venvoy-<16 hex>`` staging trees and new links;
-``.NAME.venvoy-old-<16 hex>`` replaced trees, kept until ``gc``. Random names: a crashed run's leavings
+``.NAME.venvoy-old-<16 hex>`` replaced trees, kept until ``gc``; ``.NAME.venvoy-link`` where a link led
+before, with ``-untold`` while nobody was told of its last line. Random names: a crashed run's leavings
 are never taken for one's own.
 """
 
@@ -28,6 +29,16 @@ def staging_path(destination: Path) -> Path:
 def previous_path(destination: Path) -> Path:
     """Return a fresh name for a tree that *destination* gave its place up to."""
     return destination.parent / f".{destination.name}.venvoy-old-{secrets.token_hex(8)}"
+
+
+def link_record(link: Path) -> Path:
+    """Return the file that holds where *link* led."""
+    return link.parent / f".{link.name}.venvoy-link"
+
+
+def untold_record(link: Path) -> Path:
+    """Return the name of the same file while nobody was told of its last line."""
+    return link.parent / f".{link.name}.venvoy-link-untold"
 
 
 def litter(destination: Path) -> list[Path]:

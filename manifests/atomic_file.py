@@ -20,14 +20,17 @@ def temporary_name() -> str:
     return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, sync: bool = True) -> None:
+def write_atomically(
+    path: Path, data: bytes, *, mode: int = 0o644, sync: bool = True, temporary: Path | None = None
+) -> None:
     """Replace the file at *path* by *data*: a reader, or a crash, sees the old file or the new one.
 
     *mode* holds whatever the umask is. With *sync* the data is on disk before the name shows it, and
-    the name is on disk on return. The parent must exist. Raises OSError, and then leaves no temporary
-    file behind; never retry after a failed sync.
+    the name is on disk on return. The parent must exist. *temporary* is a fresh name beside *path*, where
+    those of this module would not be swept. Raises OSError, and then leaves no temporary file behind;
+    never retry after a failed sync.
     """
-    temporary = path.with_name(temporary_name())
+    temporary = temporary or path.with_name(temporary_name())
     replaced = False
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -19,7 +19,10 @@ _LIMIT = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Switch:
-    """One line of a destination's history: when which release became active, by whom, how, and why."""
+    """One line of a destination's history: when which release became active, by whom, how, and why.
+
+    ``before`` is the release that was active until then, if any was.
+    """
 
     when: str
     who: str
@@ -27,6 +30,7 @@ class Switch:
     release: str
     identity: str
     note: str | None = None
+    before: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +112,12 @@ def _plain(switch: Switch) -> dict[str, str]:
 
 
 def _read_switch(item: Fields) -> Switch:
-    names = [name for name in Switch.__dataclass_fields__ if name != "note"]
-    return Switch(**{name: item.text(name) for name in names}, note=item.optional_text("note"))
+    names = [name for name in Switch.__dataclass_fields__ if name not in ("note", "before")]
+    return Switch(
+        **{name: item.text(name) for name in names},
+        note=item.optional_text("note"),
+        before=item.optional_text("before"),
+    )
 
 
 def read_receipt(venv: Path) -> Receipt | None:

@@ -215,11 +215,11 @@ def purelib(venv: Path) -> Path:
 
 
 def litter(parent: Path) -> list[str]:
-    """Return what an install may not leave beside a venv: every dot-name but the lock."""
+    """Return what an install may not leave beside a venv: every dot-name but locks and links' records."""
     return sorted(
         entry.name
         for entry in parent.iterdir()
-        if entry.name.startswith(".") and not entry.name.endswith("-lock")
+        if entry.name.startswith(".") and not entry.name.endswith(("-lock", ".venvoy-link"))
     )
 
 

@@ -18,6 +18,7 @@ from manifests.console import Console
 
 if TYPE_CHECKING:
     from distributor.host.announcing import Announcement
+    from distributor.host.rollback import RollbackResult
 
 
 @click.command(name="rollback")
@@ -38,9 +39,12 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Exchange VENV with a tree that was active there before; files of mutable paths come along.
+    """Make active again what was before: the tree that VENV was exchanged with, or where a link led.
 
-    Needs no network and no fresh metadata. Trees are kept beside the venv until 'venvoy gc'.
+    A directory is exchanged with a tree kept beside it; files of mutable paths come along. A link is
+    flipped to the venv that it led to before, or to the one of RELEASE beside that; each venv keeps its
+    own files. Needs no network and no fresh metadata, and refuses trees that are not whole. Killed? Run
+    the same command again.
 
     \b
     Examples:
@@ -50,33 +54,44 @@ def command(
     from distributor.host.exclusive import as_host_errors
 
     console = Console(quiet=as_json)
-    destination = venv.absolute()
+    place = venv.absolute()
     announcement = _announcement(role_request, state)
-    with as_host_errors(destination):
-        if dry_run:
-            from distributor.host.prediction import predict_rollback
 
-            result = predict_rollback(destination, to, force=force, announcement=announcement)
+    def tell(result: RollbackResult) -> None:
+        report(_document(place, result), lambda: _text(place, result, dry_run=dry_run), as_json=as_json)
+
+    def step(name: str, _done: int, _total: int) -> None:
+        console.line(f"{name} ...")
+
+    with as_host_errors(place):
+        if dry_run:
+            from distributor.host import prediction
+
+            predict = prediction.predict_link_rollback if place.is_symlink() else prediction.predict_rollback
+            tell(predict(place, to, force=force, announcement=announcement))
+        elif place.is_symlink():
+            from distributor.host.link_rollback import roll_back_link
+
+            roll_back_link(place, to, force=force, announcement=announcement, report=step, tell_of=tell)
         else:
             from distributor.host.rollback import roll_back
 
-            result = roll_back(
-                destination,
-                to,
-                force=force,
-                announcement=announcement,
-                report=lambda step, *_: console.line(f"{step} ..."),
-            )
-    document = {
+            roll_back(place, to, force=force, announcement=announcement, report=step, tell_of=tell)
+
+
+def _document(place: Path, result: RollbackResult) -> dict[str, object]:
+    return {
         "changed": result.changed,
         "service": result.receipt.service,
         "from": result.before.release,
         "to": result.receipt.release,
         "artifact": result.receipt.identity,
-        "destination": str(destination),
+        "destination": str(place),
+        "real_path": str(place.resolve()),
         "replaced": str(result.replaced) if result.replaced else None,
         "kept": list(result.kept),
         "aside": list(result.aside),
+        "restart_pids": list(result.restart_pids),
         "version": result.receipt.version,
         "release": result.receipt.release,
         "target": result.receipt.target,
@@ -84,14 +99,19 @@ def command(
         "facts": [f"{fact.section}.{fact.option}={fact.value}" for fact in result.facts],
         "notify": list(result.notify),
     }
-    verb = "would roll back" if dry_run else "rolled back"
-    text = (
-        f"{verb}: {result.receipt.service} from release {result.before.release} "
-        f"to {result.receipt.release} in {destination}"
-    )
+
+
+def _text(place: Path, result: RollbackResult, *, dry_run: bool) -> str:
+    service, release = result.receipt.service, result.receipt.release
     if result.replaced is None:
-        text = f"unchanged: release {result.receipt.release} is active in {destination}"
-    report(document, lambda: text, as_json=as_json)
+        return f"unchanged: release {release} is active in {place}"
+    verb = "would roll back" if dry_run else "rolled back"
+    lines = [f"{verb}: {service} from release {result.before.release} to {release} in {place}"]
+    lines += [f"kept {path}" for path in result.kept]
+    lines += [f"see {path}" for path in result.aside]
+    if result.restart_pids:
+        lines.append(f"restart: {', '.join(map(str, result.restart_pids))} run from what was active before")
+    return "\n".join(lines)
 
 
 def _announcement(stream: IO[bytes] | None, state: Path) -> Announcement | None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from distributor.host.history import became_active
 from distributor.siblings import previous_path, previous_paths
 from manifests.artifact import MutablePath
 from manifests.errors import Refused
@@ -117,13 +118,8 @@ def previous_trees(destination: Path) -> list[tuple[Path, Receipt]]:
         receipt = None if path.is_symlink() else read_receipt(path)
         if receipt is not None and receipt.destination == str(destination):
             found.append((path, receipt))
-    return sorted(found, key=lambda item: _age(item[1]), reverse=True)
-
-
-def _age(receipt: Receipt) -> tuple[str, int]:
-    """When the tree became active; within one second, its place in the destination's history."""
-    when = receipt.history[-1].when if receipt.history else receipt.installed_at
-    return when, len(receipt.history)
+    active = read_receipt(destination)
+    return sorted(found, key=lambda item: became_active(item[1], active), reverse=True)
 
 
 def rescue(destination: Path, staged: Path) -> bool:

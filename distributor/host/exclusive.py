@@ -27,10 +27,11 @@ class Exclusive:
 
 
 @contextlib.contextmanager
-def exclusive(destination: Path) -> Iterator[Exclusive]:
+def exclusive(destination: Path, *, close: bool = True) -> Iterator[Exclusive]:
     """Hold the destination's lock, with the leavings of killed runs swept and their switch finished.
 
-    Raises Locked, Refused for a parent where others may plant names, OSError.
+    Unless it is to *close* that switch, the caller tells of it and closes it. Raises Locked, Refused for a
+    parent where others may plant names, OSError.
     """
     from distributor.host.handover import finish
     from distributor.host.staging import safe_parent, sweep
@@ -40,7 +41,7 @@ def exclusive(destination: Path) -> Iterator[Exclusive]:
     safe_parent(destination)
     with hold_lock(lock_path(destination), what=str(destination), timeout=LOCK_SECONDS) as lock:
         sweep(destination)
-        yield Exclusive(lock=lock, finished=finish(destination))
+        yield Exclusive(lock=lock, finished=finish(destination, close=close))
 
 
 def refuse_planted(destination: Path) -> None:

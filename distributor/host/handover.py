@@ -72,11 +72,14 @@ def replaced_tree(destination: Path, announced: Path | None = None) -> Path | No
     return next((path for path in beside if path.lstat().st_ino == note.inode), None)
 
 
-def finish(destination: Path, mutable: tuple[MutablePath, ...] | None = None) -> Finished | None:
+def finish(
+    destination: Path, mutable: tuple[MutablePath, ...] | None = None, *, close: bool = True
+) -> Finished | None:
     """Carry over late writes into *destination* and remove the note. None where there is no note.
 
-    *mutable* are its mutable paths, where the caller knows them. The caller holds the lock. Raises
-    HostUnsuitable from the disk, VerificationFailed where the tree's own manifest is damaged.
+    *mutable* are its mutable paths, where the caller knows them. Unless it is to *close* the switch, the
+    note stays, for who has yet to tell of it. The caller holds the lock. Raises HostUnsuitable from the
+    disk, VerificationFailed where the tree's own manifest is damaged.
     """
     path = destination / HANDOVER
     note = _read(path)
@@ -90,14 +93,21 @@ def finish(destination: Path, mutable: tuple[MutablePath, ...] | None = None) ->
         if replaced is not None:
             paths = mutable_paths_of(destination) if mutable is None else mutable
             catch_up(replaced, destination, paths, merged)
-        path.unlink()
-        sync_directory(path.parent)
+        if close:
+            close_switch(destination)
     except OSError as error:
         raise HostUnsuitable(
             f"{destination} was switched, but what the host wrote meanwhile was not all carried over: "
             f"{error.strerror} ({error.filename or path}); run it again when that is mended"
         ) from error
     return Finished(replaced=replaced, kept=tuple(sorted(merged.kept)))
+
+
+def close_switch(destination: Path) -> None:
+    """Remove the note: late writes are carried over, and who asked was told. Raises OSError."""
+    path = destination / HANDOVER
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
 
 
 def _read(path: Path) -> _Note | None:

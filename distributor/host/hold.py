@@ -6,12 +6,11 @@ held when it is replaced.
 
 from __future__ import annotations
 
-import datetime
 import os
-import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
+from distributor.host.history import now, user
 from manifests.atomic_file import sync_directory, write_atomically
 from manifests.documents import canonical_json, parse_json
 from manifests.errors import InvalidInput, NotFound
@@ -78,8 +77,7 @@ def hold(destination: Path, release: str | None = None, why: str | None = None) 
         before = read_hold(tree)
         if before is not None and why in (None, before.why):
             return HoldResult(tree=tree, release=found, hold=before, changed=False)
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        made = Hold(when=now, who=_who(), why=why)
+        made = Hold(when=now(), who=user(), why=why)
         value = {"format": _FORMAT, "when": made.when, "who": made.who, "why": made.why}
         write_atomically(tree / HELD, canonical_json(value))
     return HoldResult(tree=tree, release=found, hold=made, changed=True)
@@ -110,13 +108,3 @@ def _choose(destination: Path, release: str | None) -> tuple[Path, str]:
             return tree, receipt.release
     have = ", ".join(receipt.release for _, receipt in trees)
     raise NotFound(f"release {release} is not at {destination}, nor kept beside it (there: {have})")
-
-
-def _who() -> str:
-    name = os.environ.get("SUDO_USER")
-    if name:
-        return name
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

@@ -38,6 +38,10 @@ def install(
     """
     with as_host_errors(request.destination):
         refuse_planted(request.destination)
+        if request.link is not None:
+            from distributor.host.link import check_link
+
+            check_link(request.link)
         receipt = unchanged(request)
         if receipt is not None and is_settled(request, receipt):
             return _settled(request, receipt)
@@ -122,7 +126,7 @@ def unchanged(request: InstallRequest) -> Receipt | None:
 def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:
     """Flip the link and tell who must know; the caller holds the destination's lock."""
     from distributor.host.announcing import tell
-    from distributor.host.staging import flip_link
+    from distributor.host.link import flip_link
 
     if not result.changed:
         _settled(request, result.receipt)
@@ -130,7 +134,7 @@ def _finished(request: InstallRequest, result: InstallResult) -> InstallResult:
     if request.link is not None:
         if not result.unpacked and not leads_to(request.link, request.destination):
             receipt = _owe_restart(request, receipt)
-        flipped = flip_link(request.link, request.destination)
+        flipped = flip_link(request.link, request.destination, request.release)
     if request.announcement is None:
         return replace(result, changed=result.changed or flipped, link_flipped=flipped)
     told = tell(request.destination, receipt, request.announcement)

@@ -147,7 +147,8 @@ def new_receipt(
 ) -> Receipt:
     """Return the receipt of what is wanted, before it is known what its files are."""
     old = standing.receipt
-    switch = new_switch("install", request.release, artifact.identity, request.note)
+    before = old.release if old else None
+    switch = new_switch("install", request.release, artifact.identity, request.note, before=before)
     return Receipt(
         service=artifact.service,
         release=request.release,

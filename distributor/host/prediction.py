@@ -63,6 +63,23 @@ def predict_rollback(
         )
 
 
+def predict_link_rollback(
+    link: Path, to: str | None, *, force: bool, announcement: Announcement | None
+) -> RollbackResult:
+    """Return what ``roll_back_link`` would. Raises what it would raise before it changes anything."""
+    from dataclasses import replace
+
+    from distributor.host.link_rollback import check_way, find_way, result_of
+
+    with _quiet_moment(link):
+        way = find_way(link, to)
+        pending = way.receipt.pending
+        if not way.done:
+            check_way(way, force=force)
+            pending = _owed(announcement, way.receipt.identity, pending)
+        return replace(result_of(link, way), facts=pending.facts, notify=pending.notify)
+
+
 def _put_right(request: InstallRequest, receipt: Receipt | None) -> InstallResult:
     """Return what a killed run left to be done: late files, the link, facts and notifications."""
     from manifests.receipt import read_receipt

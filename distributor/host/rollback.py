@@ -2,24 +2,30 @@
 
 The replaced tree lies beside the destination under a name of its own. It is made ready there (the
 host's mutable files of today are carried into it), its receipt is written, and then the two names are
-exchanged. A kill at any point leaves the active tree active; the next run does it again.
+exchanged. A kill at any point leaves the active tree active, or the other one; the next run goes on.
+
+The note of the switch stays until whoever asked for it was told: a run that was killed before that, and
+is run again without a release's name, must not go one step further back.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distributor.host.activation import previous_trees
 from distributor.host.announcing import Announcement, tell
 from distributor.host.exclusive import exclusive
-from distributor.host.handover import Finished, announce, finish
+from distributor.host.handover import Finished, announce, close_switch, finish
 from distributor.host.history import new_switch
 from distributor.host.mutable import Merged, merge
 from distributor.host.mutable_paths import with_preserved
 from distributor.host.packages import NO_CHANGES, PackageChanges, installed_packages, package_changes
 from distributor.host.staged_tree import Report, local_changes, seal
+from distributor.siblings import litter
+from distributor.system.processes import find_users
 from distributor.system.renaming import exchange, probe_exchange
 from manifests.artifact import Artifact
 from manifests.atomic_file import sync_directory
@@ -31,7 +37,10 @@ from manifests.receipt import Receipt, read_receipt
 
 @dataclass(frozen=True, kw_only=True)
 class RollbackResult:
-    """What came of it. ``replaced`` is where the tree lies that was active before; None: no change."""
+    """What came of it. ``replaced`` is where the tree lies that was active before; None: no change.
+
+    ``restart_pids`` are processes that still run from it.
+    """
 
     receipt: Receipt
     before: Receipt
@@ -41,6 +50,7 @@ class RollbackResult:
     packages: PackageChanges = NO_CHANGES
     facts: tuple[Fact, ...] = ()
     notify: tuple[str, ...] = ()
+    restart_pids: tuple[int, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -48,30 +58,41 @@ class RollbackResult:
         return self.replaced is not None or bool(self.facts or self.notify)
 
 
-def roll_back(
+Tell = Callable[[RollbackResult], None]
+"""Tells who asked for a rollback what came of it."""
+
+
+def roll_back(  # noqa: PLR0913 - where to, what that causes, and who is told
     destination: Path,
     to: str | None = None,
     *,
     force: bool = False,
     announcement: Announcement | None = None,
     report: Report = lambda *_: None,
+    tell_of: Tell = lambda _: None,
 ) -> RollbackResult:
     """Make the tree that was active before (or that of release *to*) active again.
 
-    *announcement* is what a change shall cause outside of the tree.
+    *announcement* is what a change shall cause outside of the tree. *tell_of* is called with the result
+    before the switch is closed.
 
     Raises NotFound where there is none, VerificationFailed where it is not whole, Refused where the
     active artifact has a barrier against going back and *force* is not given, OSError from the disk.
     """
-    with exclusive(destination) as held:
+    if not litter(destination):
+        active_receipt(destination)  # before a lock is made beside something that is none of ours
+    with exclusive(destination, close=False) as held:
         result = _rolled_back_already(destination, to, held.finished)
         if result is None:
+            close_switch(destination)
             choice = choose(destination, to, force=force, report=report)
             result = _exchange(destination, choice, announcement, report)
-        if announcement is None:
-            return result
-        told = tell(destination, result.receipt, announcement)
-        return replace(result, receipt=told.receipt, facts=told.facts, notify=told.notify)
+        if announcement is not None:
+            told = tell(destination, result.receipt, announcement)
+            result = replace(result, receipt=told.receipt, facts=told.facts, notify=told.notify)
+        tell_of(result)
+        close_switch(destination)
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +124,9 @@ def choose(
     """Return what to go back to, after checking that it may and can be done. Changes nothing that stays."""
     active = active_receipt(destination)
     tree, receipt = _choose(destination, active, to)
-    _check_barrier(destination, active, force=force)
+    check_barrier(destination, active, force=force)
     report("verify", 0, 0)
-    _check_whole(tree, receipt)
+    check_whole(tree, receipt)
     why = probe_exchange(destination)
     if why is not None:
         raise Refused(f"{why}: a venv there cannot be rolled back in place")
@@ -122,7 +143,13 @@ def _rolled_back_already(
     if to is None and finished is not None and active.history[-1].action == "rollback":
         # This very command, killed after the exchange and run again: not one step further back.
         before = (read_receipt(finished.replaced) if finished.replaced else None) or active
-        return RollbackResult(receipt=active, before=before, replaced=finished.replaced, kept=finished.kept)
+        return RollbackResult(
+            receipt=active,
+            before=before,
+            replaced=finished.replaced,
+            kept=finished.kept,
+            restart_pids=_still_running(destination, finished.replaced),
+        )
     return None
 
 
@@ -137,14 +164,14 @@ def _exchange(
     if announcement is not None:
         announcement.list_destination(destination)
         pending = announcement.owed(receipt.identity, pending)
-    switch = new_switch("rollback", receipt.release, receipt.identity)
+    switch = new_switch("rollback", receipt.release, receipt.identity, before=active.release)
     ready = replace(
         receipt, replaced=active.install_id, history=(*active.history, switch)[-100:], pending=pending
     )
     seal(tree, ready, report)
     exchange(tree, destination)
     sync_directory(destination.parent)
-    late = finish(destination)
+    late = finish(destination, close=False)
     if late is not None:
         merged.kept.extend(late.kept)
     return RollbackResult(
@@ -154,7 +181,12 @@ def _exchange(
         kept=tuple(sorted(merged.kept)),
         aside=tuple(merged.aside),
         packages=packages,
+        restart_pids=_still_running(destination, tree),
     )
+
+
+def _still_running(destination: Path, replaced: Path | None) -> tuple[int, ...]:
+    return find_users(replaced, [destination]).pids if replaced else ()
 
 
 def _choose(destination: Path, active: Receipt, to: str | None) -> tuple[Path, Receipt]:
@@ -169,7 +201,8 @@ def _choose(destination: Path, active: Receipt, to: str | None) -> tuple[Path, R
     raise NotFound(f"{wanted} is not kept beside {destination} (kept: {have}); install it from the store")
 
 
-def _check_barrier(destination: Path, active: Receipt, *, force: bool) -> None:
+def check_barrier(destination: Path, active: Receipt, *, force: bool) -> None:
+    """Raise Refused where the *active* release has a barrier against going back, but not with *force*."""
     barrier = _manifest(destination).rollback_barrier
     if barrier and not force:
         raise Refused(
@@ -178,8 +211,11 @@ def _check_barrier(destination: Path, active: Receipt, *, force: bool) -> None:
         )
 
 
-def _check_whole(tree: Path, receipt: Receipt) -> None:
-    """Bound files name the destination, not the place where the tree lies: both are checked as such."""
+def check_whole(tree: Path, receipt: Receipt) -> None:
+    """Raise VerificationFailed unless *tree* is what was installed, and its interpreter is still there.
+
+    Bound files name the destination, not the place where the tree lies, and are compared as such.
+    """
     changes = local_changes(tree, receipt)
     if changes:
         shown = ", ".join(changes[:5]) + (" ..." if len(changes) > 5 else "")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distributor.host.activation import rescue
 from distributor.host.handover import replaced_tree
-from distributor.siblings import link_target, litter, previous_paths, staging_path
+from distributor.siblings import litter, previous_paths, staging_path
 from manifests.atomic_file import TEMPORARY_PREFIX
 from manifests.errors import HostUnsuitable, Refused
 from manifests.layout import PRIVATE
@@ -76,34 +76,6 @@ def safe_parent(destination: Path) -> None:
             f"{parent} can be written by others, who could swap what is installed: "
             f"'chown root {parent} && chmod 755 {parent}', or choose another destination"
         )
-
-
-def flip_link(link: Path, target: Path) -> bool:
-    """Make *link* point to *target* by one rename, on disk on return. Returns False if it did already.
-
-    Raises Refused where something that is no link stands there, OSError where the disk fails.
-    """
-    from manifests.atomic_file import sync_directory
-
-    wanted = link_target(link, target)
-    for path in litter(link):
-        if path.is_symlink():
-            path.unlink(missing_ok=True)
-    if os.path.lexists(link):
-        if not link.is_symlink():
-            raise Refused(f"{link} is no symbolic link; move it away, or choose another --link")
-        if str(link.readlink()) == wanted:
-            sync_directory(link.parent)  # a killed run may have flipped it without getting here
-            return False
-    link.parent.mkdir(parents=True, exist_ok=True)
-    temporary = staging_path(link)
-    try:
-        temporary.symlink_to(wanted)
-        temporary.replace(link)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(link.parent)
-    return True
 
 
 def _check_modes(directory: Path) -> None:

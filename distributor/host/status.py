@@ -7,10 +7,12 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from distributor.host.history import became_active
 from distributor.host.hold import Hold, read_hold
+from distributor.host.link import read_flips
 from distributor.system.processes import Question, look
 from manifests.console import size
 from manifests.errors import NotFound
@@ -65,6 +67,7 @@ class InstalledVenv:
             "active": self.receipt.release,
             "path": str(self.path),
             "links": [str(link) for link in self.links],
+            "flips": {str(link): [asdict(flip) for flip in read_flips(link)] for link in self.links},
             "python_exists": self.python_exists,
             "pinned": self.hold is not None,
             "held": self.hold.to_value() if self.hold else None,
@@ -141,6 +144,24 @@ def table(venvs: Sequence[InstalledVenv]) -> str:
     )
 
 
+def history(venvs: Sequence[InstalledVenv]) -> str:
+    """Return when what became active at *venvs* and their links, by whom, oldest first, for people."""
+    lines = []
+    for venv in venvs:
+        for switch in venv.receipt.history:
+            said = f": {switch.note}" if switch.note else ""
+            lines.append(
+                f"{switch.when}  {switch.who}  {switch.action}  {switch.before or '-'} -> {switch.release}  "
+                f"{venv.path}{said}"
+            )
+        for link in venv.links:
+            lines += [
+                f"{flip.when}  {flip.who}  {flip.action}  {flip.before or '-'} -> {flip.after}  {link}"
+                for flip in read_flips(link)
+            ]
+    return "\n".join(sorted(lines))
+
+
 def _with_users(venvs: list[InstalledVenv]) -> list[InstalledVenv]:
     questions = [venv.question(tree) for venv in venvs for tree in (None, *venv.previous)]
     uses = iter(look(questions))
@@ -214,15 +235,11 @@ def _previous(active: Receipt, paths: Sequence[Path]) -> list[PreviousTree]:
         if receipt is not None and receipt.destination != active.destination:
             receipt = None  # of another venv, which had this name before
         trees.append(PreviousTree(path=path, receipt=receipt, hold=read_hold(path)))
-    return sorted(trees, key=_became_active, reverse=True)
-
-
-def _became_active(tree: PreviousTree) -> tuple[str, int]:
-    """When the tree became active; within one second, its place in the destination's history."""
-    if tree.receipt is None:
-        return "", 0
-    history = tree.receipt.history
-    return history[-1].when if history else tree.receipt.installed_at, len(history)
+    return sorted(
+        trees,
+        key=lambda tree: became_active(tree.receipt, active) if tree.receipt else ("", 0),
+        reverse=True,
+    )
 
 
 def _last_switch(receipt: Receipt) -> float | None:

@@ -212,6 +212,8 @@ def _facts(path: Path) -> tuple[object, ...]:
         content = path.read_bytes()
         if path.name == "receipt.json":
             content = _without_chance(json.loads(content))
+        elif path.name.endswith(".venvoy-link"):
+            content = [{**flip, "when": ""} for flip in json.loads(content)["flips"]]
     return stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, content
 
 
@@ -274,6 +276,11 @@ def _edited(world: World, runner: Runner) -> None:
     (etc / "kept.conf").chmod(0o640)
     (etc / "secret").write_text("never lose me\n")
     (etc / "secret").chmod(0o600)
+
+
+def _flipped(world: World, runner: Runner) -> None:
+    commands = [world.install(f"{n}.0.0", f"demo-{n}", "--link", _link(world)) for n in (1, 2)]
+    _do(world, runner, *commands)
 
 
 def _upgraded(world: World, runner: Runner) -> None:
@@ -400,6 +407,16 @@ SCENARIOS = {
             prepare=_upgraded,
             arguments=lambda world: ["rollback", str(world.host / "demo"), "--to", _OLD],
             stages=({"demo": _NEW}, {"demo": _OLD}),
+            active="demo",
+        ),
+        _host(
+            name="rollback of a link",
+            prepare=_flipped,
+            arguments=lambda world: ["rollback", _link(world), "--to", _OLD],
+            stages=(
+                {"demo-1": _OLD, "demo-2": _NEW, "demo": "-> demo-2"},
+                {"demo-1": _OLD, "demo-2": _NEW, "demo": "-> demo-1"},
+            ),
             active="demo",
         ),
         _host(

@@ -45,7 +45,7 @@ def killed_before_the_last_step(
 ) -> None:
     """Run up to the switch; just before it, the host writes into the tree that is still active."""
 
-    def kill(*_: object) -> None:
+    def kill(*_: object, **__: object) -> None:
         raise Killed
 
     announce = distributor.host.handover.announce

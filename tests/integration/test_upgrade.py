@@ -263,3 +263,37 @@ def test_local_changes_that_do_not_fit_are_refused_by_name(site: SmallSite, tmp_
     assert "demo/late.py/file cannot be carried over" in done.stderr
     assert run([str(dest / "bin/demo-manage")]).stdout == "demo 1.0.0\n"
     assert litter(dest.parent) == []
+
+
+@pytest.mark.parametrize("damage", ["files", "records"])
+def test_verify_repairs_what_it_finds(site: SmallSite, tmp_path: Path, damage: str) -> None:
+    dest, link = tmp_path / "demo", tmp_path / "current"
+    site.install("1.0.0", dest, "--link", str(link))
+    edit(dest)
+    access = ("--store", site.store, "--root", site.root, "--state", site.state)
+    whole = json.loads(venvoy("verify", dest, "--repair", *access, "--json").stdout)
+    assert (whole["clean"], "repaired" in whole) == (True, False)
+    inode = dest.stat().st_ino
+    if damage == "files":
+        (purelib(dest) / "demo/main.py").write_text("")
+        (purelib(dest) / "demo/data.txt").unlink()
+    else:
+        (dest / ".venvoy/layers/demo.json").write_text("{}")
+    done = venvoy("verify", link, "--repair", *access, "--json")
+    assert done.returncode == 0, done.stderr
+    mended = json.loads(done.stdout)
+    assert mended["clean"] is True
+    names = {Path(path).name for kind in mended["repaired"].values() for path in kind}
+    assert names == ({"main.py", "data.txt"} if damage == "files" else {".venvoy"})
+    assert dest.stat().st_ino != inode
+    assert Path(mended["replaced"]).is_dir()
+    assert run([str(link / "bin/demo-manage")]).stdout == "demo 1.0.0\n"
+    assert content(dest)["secret"] == "never lose me\n"
+
+
+def test_verify_repairs_nothing_of_a_venv_that_was_moved(site: SmallSite, tmp_path: Path) -> None:
+    site.install("1.0.0", tmp_path / "demo")
+    moved = (tmp_path / "demo").rename(tmp_path / "moved")
+    (purelib(moved) / "demo/main.py").write_text("")
+    done = venvoy("verify", moved, "--repair", "--store", site.store, "--root", site.root)
+    assert (done.returncode, f"was installed as {tmp_path}/demo and moved" in done.stderr) == (9, True)
