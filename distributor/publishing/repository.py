@@ -20,6 +20,7 @@ from distributor.publishing.initialisation import ROOT_FILE, initialise
 from distributor.publishing.keys import load_signers
 from distributor.publishing.metadata_writer import Change, MetadataWriter, expect
 from distributor.publishing.payload import store_artifact, store_document, store_patches, target_of
+from distributor.publishing.prune_record import PrunedMeanwhile, expect_generation, settled_generation
 from distributor.trust.roles import bin_delegations, is_bin
 from distributor.trust.trust import ARTIFACTS, Trust
 from distributor.trust.tuf_api import Targets
@@ -97,14 +98,28 @@ class Repository:
         Raises Refused for other bytes under a published name, VerificationFailed where a file is not
         what its manifest says or the store's state does not verify; then nothing of it is visible.
         """
+        for last in (False, False, True):
+            generation = settled_generation(self.store)
+            stored = self._store(artifacts, patches)
+            try:
+                added = self._sign(stored, lambda _, seen=generation: expect_generation(self.store, seen))  # type: ignore[misc]
+            except PrunedMeanwhile:
+                if last:
+                    raise
+            else:
+                break
+        return PublishResult(published=added, unchanged=tuple(sorted(set(stored) - set(added))))
+
+    def _store(
+        self, artifacts: Sequence[BuiltFiles], patches: Sequence[MadePatches]
+    ) -> dict[str, TargetFile]:
+        """Bring all files into the store, and return what is to be signed, by path."""
         trust = self.trust
         stored = {
             built.artifact.manifest_path: store_artifact(self.store, trust, built) for built in artifacts
         }
         stored |= store_companions(self.store, trust, artifacts, self.writer.signers(ARTIFACTS)[0])
-        stored |= {made.document.document_path: store_patches(self.store, made) for made in patches}
-        added = self._sign(stored)
-        return PublishResult(published=added, unchanged=tuple(sorted(set(stored) - set(added))))
+        return stored | {made.document.document_path: store_patches(self.store, made) for made in patches}
 
     def pins_for(self, items: Sequence[Artifact | str]) -> list[Pin]:
         """Return a pin for each published artifact of *items*: artifacts, or stems that name them.
@@ -145,11 +160,7 @@ class Repository:
         if not pins:
             raise InvalidInput(f"release {release}: nothing to pin is named")
         trust = self.trust
-        signed = trust.find_all(pin.manifest for pin in pins)
-        for pin in pins:
-            entry = signed.get(pin.manifest)
-            if entry is None or (entry.length, entry.hashes.get("sha256")) != (pin.length, pin.sha256):
-                raise NotFound(f"{pin.manifest} is not published like that; run 'venvoy publish' first")
+        _expect_published(trust, pins)
         document, contents = with_contents(trust, document)
         data = document.to_json()
         target = target_of(document.path, data)
@@ -158,7 +169,8 @@ class Repository:
             return document
         store_contents(self.store, document, contents)
         store_document(self.store, document.path, data)
-        self._sign({document.path: target})
+        # Again at the last moment: what nobody has pinned may be pruned.
+        self._sign({document.path: target}, lambda trust: _expect_published(trust, pins))
         return document
 
     def releases(self) -> list[ReleasePins]:
@@ -170,11 +182,15 @@ class Repository:
         """Sign the present state again, for another term of snapshot and timestamp."""
         self.writer.swap(lambda _: {})
 
-    def _sign(self, targets: Mapping[str, TargetFile]) -> tuple[str, ...]:
-        """Add *targets* to what is signed; return the paths that were not there before."""
+    def _sign(self, targets: Mapping[str, TargetFile], check: Callable[[Trust], None]) -> tuple[str, ...]:
+        """Add *targets* to what is signed; return the paths that were not there before.
+
+        *check* gets each state that is to be changed, and raises where that must not be.
+        """
         added: list[str] = []
 
         def changes(trust: Trust) -> Changes | None:
+            check(trust)
             signed = trust.find_all(targets)
             self._refuse_changes(targets, signed)
             added[:] = sorted(set(targets) - set(signed))
@@ -212,6 +228,15 @@ class Repository:
                     f"{path} is published in {self.store.location} with other content; published names "
                     "are never reused: choose another one"
                 )
+
+
+def _expect_published(trust: Trust, pins: Sequence[Pin]) -> None:
+    """Raise NotFound unless builders signed all that *pins* name, just so."""
+    signed = trust.find_all(pin.manifest for pin in pins)
+    for pin in pins:
+        entry = signed.get(pin.manifest)
+        if entry is None or (entry.length, entry.hashes.get("sha256")) != (pin.length, pin.sha256):
+            raise NotFound(f"{pin.manifest} is not published like that; run 'venvoy publish' first")
 
 
 def _pin(artifact: Artifact, signed: TargetFile) -> Pin:

@@ -1,0 +1,177 @@
+"""Pruning: remove from a store the artifacts that no release pins, with all that stands beside them.
+
+An artifact is published before it is pinned, so what is unpinned is first noted, and removed when it was
+unpinned for the whole time of grace. Signatures go first, then the files that they named: a reader never
+finds something signed that is not there.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from distributor.publishing.metadata_writer import Change, expect
+from distributor.publishing.prune_record import RECORD, begin, over, read_record, renewed, update
+from distributor.trust.trust import ARTIFACTS
+from distributor.trust.tuf_api import Targets
+from manifests.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from distributor.publishing.metadata_writer import Changes
+    from distributor.publishing.repository import Repository
+    from distributor.stores.interface import Store
+    from distributor.trust.trust import Trust
+
+__all__ = ["RECORD", "Leftover", "Pruned", "label_of", "prune"]
+
+# Families of objects, and the ends of their names behind an artifact's label.
+_FAMILIES = {
+    "artifacts": (".tar.zst", ".tar.gz", ".json.gz"),
+    "sbom": (".cdx.json",),
+    "provenance": (".intoto.json",),
+    "patches": (),
+}
+_FROM = "-from-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leftover:
+    """What no release pins: an artifact's *label*, its objects, their bytes, and since when that is known."""
+
+    label: str
+    objects: tuple[str, ...]
+    size: int
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned:
+    """What was removed (or would be), and what waits until its time of grace is over.
+
+    *swept* counts what killed writers had left.
+    """
+
+    removed: tuple[Leftover, ...]
+    waiting: tuple[Leftover, ...]
+    swept: int = 0
+
+
+def prune(
+    repository: Repository,
+    *,
+    grace: timedelta,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Pruned:
+    """Remove what was without a pin for *grace*; with *dry_run* only say what that would be.
+
+    Raises Refused where nothing is pinned at all: everything would go. Locked where somebody else prunes.
+    """
+    store, trust, now = repository.store, repository.trust, datetime.now(timezone.utc)
+    if not trust.releases():
+        raise Refused(
+            f"no release is pinned in {store.location}, so pruning would remove everything; pin one first"
+        )
+    record, _ = read_record(store)
+    found = list(_leftovers(store, trust, record.unpinned, now))
+    due = [item for item in found if item.since + grace <= now]
+    waiting = tuple(item for item in found if item not in due)
+    if dry_run:
+        return Pruned(removed=tuple(due), waiting=waiting)
+    if not due:
+        update(store, None, until=over(), unpinned={item.label: item.since for item in found})
+        return Pruned(removed=(), waiting=waiting, swept=store.sweep())
+    removed = _remove(repository, due, {item.label: item.since for item in waiting}, progress)
+    return Pruned(removed=tuple(removed), waiting=waiting, swept=store.sweep())
+
+
+def label_of(path: str) -> str | None:
+    """Return ``SERVICE/LABEL`` of the artifact that the object *path* belongs to, None if to none."""
+    family, _, rest = path.partition("/")
+    service, _, name = rest.partition("/")
+    if family not in _FAMILIES or not name or "/" in name:
+        return None
+    if family == "patches":
+        label, found, _ = name.partition(_FROM)
+        return f"{service}/{label}" if found else None
+    for end in _FAMILIES[family]:
+        if name.endswith(end):
+            return f"{service}/{name.removesuffix(end)}"
+    return None
+
+
+def _pinned(trust: Trust) -> set[str]:
+    """Return the labels of all that releases pin."""
+    pins = (pin for release in trust.releases() for pin in trust.pins(release).pins)
+    return {label for pin in pins if (label := label_of(pin.manifest)) is not None}
+
+
+def _leftovers(
+    store: Store, trust: Trust, known: Mapping[str, datetime], now: datetime
+) -> Iterator[Leftover]:
+    """Yield what no release pins, signed or not: an interrupted publish leaves unsigned files."""
+    pinned = _pinned(trust)
+    objects: dict[str, set[str]] = {}
+    for path in trust.entries(ARTIFACTS):
+        if (label := label_of(path)) is not None and label not in pinned:
+            objects.setdefault(label, set())
+    for family in _FAMILIES:
+        for path in store.list(f"{family}/"):
+            if (label := label_of(path)) is not None and label not in pinned:
+                objects.setdefault(label, set()).add(path)
+    for label, paths in sorted(objects.items()):
+        size = sum(store.size(path) or 0 for path in paths)
+        yield Leftover(
+            label=label, objects=tuple(sorted(paths)), size=size, since=min(known.get(label, now), now)
+        )
+
+
+def _remove(
+    repository: Repository,
+    due: Sequence[Leftover],
+    waiting: Mapping[str, datetime],
+    progress: Callable[[int, int], None],
+) -> list[Leftover]:
+    """Take the signatures of *due* away, then their objects; leave what was pinned meanwhile."""
+    store = repository.store
+    begun = begin(store)
+    until = begun.until
+    labels = {item.label for item in due}
+    try:
+        # Even where nothing signed goes, the new timestamp makes publishers look at the record again.
+        repository.writer.swap(lambda trust: _unsigned(trust, labels - _pinned(trust)))
+        pinned = _pinned(repository.trust)
+        gone = [item for item in due if item.label not in pinned]
+        objects = [path for item in gone for path in item.objects]
+        for count, path in enumerate(objects):
+            until = renewed(store, begun.generation, until)
+            store.delete(path)
+            progress(count + 1, len(objects))
+    except BaseException:
+        # What is left has no signature any more, or still its objects: the next run finds both.
+        update(store, begun.generation, until=over())
+        raise
+    update(store, begun.generation, until=over(), unpinned=waiting)
+    return gone
+
+
+def _unsigned(trust: Trust, labels: Collection[str]) -> Changes:
+    """Return the metadata of artifacts without what belongs to *labels*."""
+    changes: Changes = {}
+    parent = expect(trust.signed(ARTIFACTS), Targets)
+    own: Change | None = None
+    for path in trust.entries(ARTIFACTS):
+        if label_of(path) not in labels:
+            continue
+        if path in parent.targets:  # from before there were bins
+            own = own or Change(body=copy.deepcopy(parent), delegator=Targets.type)
+            del own.body.targets[path]
+            continue
+        role, body, delegator = trust.responsible(path)
+        change = changes.setdefault(role, Change(body=copy.deepcopy(body), delegator=delegator))
+        change.body.targets.pop(path, None)
+    return changes | ({ARTIFACTS: own} if own else {})
