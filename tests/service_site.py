@@ -122,9 +122,14 @@ class ServiceSite:
                 self.stop()
 
     def request(
-        self, release: str, services: Sequence[str] = ("demo",), *, files: Mapping[str, bytes] | None = None
+        self,
+        release: str,
+        services: Sequence[str] = ("demo",),
+        *,
+        files: Mapping[str, bytes] | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
-        """Return the body that asks for *release* of *services*, one small wheel each."""
+        """Return the body that asks for *release* of *services*, a small wheel each, made with *options*."""
         spec = [f'release = "{release}"', f'targets = ["{TARGET}"]']
         locks = {}
         for service in services:
@@ -134,6 +139,7 @@ class ServiceSite:
                 release,
                 {f"{service}/__init__.py": b"x = 1\n", **(files or {})},
                 entry_points={f"{service}-run": f"{service}:x"},
+                **options,
             )
             spec += [f"[services.{service}]", f'requirements = ["{service}=={release}"]']
             locks[lock_name(service)] = self.lock(service, release, wheel)

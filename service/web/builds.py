@@ -14,7 +14,7 @@ from service.state.build import State
 from service.state.tokens import Scope
 from service.submission import read_submission
 from service.web.access import has_scope, may_build, may_read, service_of
-from service.web.events import follow
+from service.web.events import EVENT_SCHEMA, follow
 from service.web.models import BuildList, BuildView, LogEntry, LogPart, Submission, build_view
 from service.web.problems import CHANGING, READING, Forbidden, answers
 
@@ -101,7 +101,7 @@ def show(build_id: BuildId, service: Serving, _who: Reader) -> BuildView:
     "/{build_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."},
+        200: {"content": {"text/event-stream": {"schema": EVENT_SCHEMA}}, "description": "Events."},
         **READING,
         **answers(404),
     },

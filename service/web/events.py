@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from service.core import Service
     from service.state.build import Build
 
+EVENT_SCHEMA = {
+    "type": "object",
+    "description": "One event: data is JSON, a build, a line of its log, or its last state.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["build", "log", "end"]},
+        "id": {"type": "string", "description": "The log's position behind this line."},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""What the OpenAPI document says of each event."""
+
 _HEARTBEAT_SECONDS = 15.0
 _PAUSE_SECONDS = 0.1
 

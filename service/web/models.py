@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
 
 from service.state.build import State
 
@@ -16,7 +17,27 @@ if TYPE_CHECKING:
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _FileName = Annotated[str, StringConstraints(min_length=1, max_length=400)]
-_EXAMPLE_SPEC = 'release = "1.0.0"\ntargets = ["cp311-linux_x86_64-glibc2.36"]\n...'
+_EXAMPLE_SPEC = """\
+release = "1.0.0"
+targets = ["cp311-linux_x86_64-glibc2.36"]
+
+[services.idna]
+requirements = ["idna==3.11"]
+"""
+_EXAMPLE_LOCK = """\
+lock-version = "1.0"
+created-by = "venvoy"
+
+[[packages]]
+name = "idna"
+version = "3.11"
+wheels = [{ url = "https://files.example.org/idna-3.11-py3-none-any.whl", hashes = { sha256 = \
+"771a87f49d9defaf64091e6e6fe9c18d4833f140bd19464795bc32d966ca37ea" } }]
+"""
+_EXAMPLE: JsonDict = {
+    "spec": _EXAMPLE_SPEC,
+    "locks": {"pylock.idna-cp311-linux_x86_64-glibc2_36.toml": _EXAMPLE_LOCK},
+}
 
 
 class _Model(BaseModel):
@@ -33,7 +54,9 @@ class Problem(BaseModel):
 class Submission(_Model):
     """A release to build: its spec, the locks that it needs, and the files that the spec names."""
 
-    spec: str = Field(max_length=1_000_000, description="The text of release.toml.", examples=[_EXAMPLE_SPEC])
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    spec: str = Field(max_length=1_000_000, description="The text of release.toml.")
     locks: dict[_FileName, str] = Field(
         description="Locks (PEP 751) by file name, one for each service and target.", max_length=1000
     )

@@ -76,13 +76,15 @@ def builds(
     before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
 ) -> HTMLResponse:
     """Show builds, newest first."""
+    counts = service.builds.counts()
     found = service.builds.list(state=state, release=release, before=before, limit=_PAGE)
     return _page(
         "builds.html",
         title="Builds",
         who=who,
         builds=[(build, service.board.progress(build.id)) for build in found],
-        counts=service.builds.counts(),
+        counts=counts,
+        active=sum(count for item, count in counts.items() if not item.finished),
         state=state,
         release=release,
         before=before,

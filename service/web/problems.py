@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from manifests.errors import (
     HostUnsuitable,
@@ -152,8 +153,20 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return problem(422, text + more)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == 405:
+        return problem(405, "this is not done here", _USAGE, {"Allow": ", ".join(_methods(request))})
     code = NotFound.exit_code if error.status_code == 404 else _USAGE
     return problem(error.status_code, str(error.detail), code, error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes at this path; the framework names those of the first one."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)

@@ -22,6 +22,7 @@ Reader = Annotated[str, Depends(may_read)]
 ObjectPath = Annotated[
     str, Path(max_length=1000, description="The object's path.", examples=["metadata/timestamp.json"])
 ]
+_NAME_MAX = 255
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": _BYTES, "description": "The object."},
@@ -57,9 +58,14 @@ def _store(service: Service) -> Store:
     return service.store
 
 
+def _can_be_there(path: str) -> bool:
+    """Say whether a file may have this name at all; a store on disk would fail for the others."""
+    return max(len(part.encode("utf-8", "surrogatepass")) for part in path.split("/")) <= _NAME_MAX
+
+
 def _object(path: str, request: Request, store: Store) -> Response:
     try:
-        size = store.size(path)
+        size = store.size(path) if _can_be_there(path) else None
     except InvalidInput:
         size = None
     if size is None:

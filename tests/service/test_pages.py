@@ -1,0 +1,130 @@
+"""The pages, in a real Chromium: builds and logs as they come, for everybody, with scripts and without."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service_site import ServiceSite
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+QUIET = ("background-networking", "component-update", "sync", "gpu", "quic")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceSite]:
+    site = ServiceSite(tmp_path_factory.mktemp("service"))
+    with site.running():
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(site: ServiceSite, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open a page of the site as a person would; nothing may go wrong in it."""
+    contexts, problems = [], []
+
+    def open_page(path: str, **options: object) -> Page:
+        credentials = {"username": "me", "password": site.token("read")}
+        context = browser.new_context(http_credentials=credentials, base_url=site.url, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("response", lambda answer: problems.append(answer.url) if answer.status >= 400 else None)
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def frozen(site: ServiceSite) -> int:
+    deadline = time.monotonic() + 30
+    while not (workers := site.workers()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(workers[0], signal.SIGSTOP)
+    return workers[0]
+
+
+def serious(page: Page) -> list[str]:
+    found = axe.Axe().run(page).response["violations"]
+    return [item["id"] for item in found if item["impact"] in ("serious", "critical")]
+
+
+def test_a_build_is_seen_at_work_until_it_is_done(site: ServiceSite, open_page: Callable[..., Page]) -> None:
+    build = site.submit(site.request("1.0.0", ("demo", "other")), publish=True)
+    worker = frozen(site)
+    page = open_page("/")
+    row = page.get_by_role("row", name="1.0.0")
+    assert "building" in row.inner_text()
+    row.get_by_role("link", name="1.0.0").click()
+    assert page.get_by_role("status").inner_text() == "building"
+    assert "building release 1.0.0" in page.locator("#log").inner_text()
+    os.kill(worker, signal.SIGCONT)
+    # The script reloads the page at the end: what was built is there without anybody asking.
+    page.get_by_role("heading", name="Artifacts").wait_for(timeout=30_000)
+    assert page.get_by_role("status").inner_text() == "published"
+    assert "published artifacts/demo/demo-1.0.0-" in page.locator("#log").inner_text()
+    assert page.get_by_role("row", name="other 1.0.0").count() == 1
+    tarball = page.get_by_role("link", name="demo").get_attribute("href")
+    got = page.request.get(tarball)
+    assert len(got.body()) == site.build(build["id"])["artifacts"][0]["length"]
+
+
+def test_hostile_names_stay_text(site: ServiceSite, open_page: Callable[..., Page]) -> None:
+    evil = "demo/<img src=x onerror=document.title=1>.py"
+    body = site.request(
+        "1.1.0", files={evil: b""}, edit_record=lambda rows: [r for r in rows if r[0] != evil]
+    )
+    build = site.wait(site.submit(body)["id"])
+    assert build["state"] == "failed"
+    page = open_page(f"/builds/{build['id']}")
+    assert evil in page.locator("#error").inner_text()
+    assert evil in page.locator("#log").inner_text()
+    assert page.locator("img").count() == 0
+    assert page.title() == "Release 1.1.0 \N{EN DASH} Venvoy"
+
+
+@pytest.mark.parametrize(("scheme", "scripts"), [("light", True), ("dark", True), ("light", False)])
+def test_pages_are_for_everybody(
+    site: ServiceSite, open_page: Callable[..., Page], scheme: str, scripts: bool
+) -> None:
+    build = site.submit(site.request("1.2.0"))
+    site.wait(build["id"])
+    page = open_page(
+        "/", color_scheme=scheme, java_script_enabled=scripts, viewport={"width": 360, "height": 700}
+    )
+    for path in ("/", f"/builds/{build['id']}", "/releases"):
+        page.goto(path)
+        if scripts:  # what looks for faults is a script itself
+            assert serious(page) == [], path
+            width = page.locator("body").evaluate("body => body.scrollWidth")
+            assert width <= 360, path
+        assert page.get_by_role("heading", level=1).count() == 1
