@@ -6,11 +6,15 @@ import json
 import os
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import TextIO
 
 PROGRESS = "VENVOY_PROGRESS"
 _REDRAW_SECONDS = 0.1
 _WIDTH = 28
+_PACE_SECONDS = 10.0
+_LEAST_SECONDS = 0.3
 
 
 class Console:
@@ -30,6 +34,7 @@ class Console:
             self._columns = os.get_terminal_size(self._stream.fileno()).columns or 80
         self._drawn = 0
         self._next = 0.0
+        self._paces: dict[str, Pace] = {}
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
@@ -54,6 +59,13 @@ class Console:
         self._stream.flush()
         self._drawn = len(text)
 
+    def moved(self, what: str, done: int, total: int) -> None:
+        """Show that *done* of *total* bytes of *what* have moved, how fast, and how long it will take."""
+        if self._moving and not self._quiet:
+            pace = self._paces.setdefault(what, Pace())
+            pace.note(done)
+            self.bar(what, done, total, f"{size(done)} of {size(total)}{pace.shown(total)}")
+
     def done(self) -> None:
         """Remove the moving line."""
         self._clear()
@@ -66,6 +78,32 @@ class Console:
             self._stream.write("\r" + " " * self._drawn + "\r")
             self._stream.flush()
             self._drawn = 0
+
+
+class Pace:
+    """How fast bytes move, by the last seconds, and how long the rest will take."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._noted: deque[tuple[float, int]] = deque()
+
+    def note(self, done: int) -> None:
+        """Take note that *done* bytes have moved by now."""
+        now = self._clock()
+        self._noted.append((now, done))
+        while len(self._noted) > 2 and now - self._noted[1][0] > _PACE_SECONDS:
+            self._noted.popleft()
+
+    def shown(self, total: int) -> str:
+        """Return ``, 12.3 MB/s, 0:07 left``; nothing before it can be told."""
+        (first, before), (last, done) = self._noted[0], self._noted[-1]
+        if last - first < _LEAST_SECONDS or done <= before:
+            return ""
+        rate = (done - before) / (last - first)
+        minutes, seconds = divmod(round((total - done) / rate), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        return f", {size(round(rate))}/s, {left} left"
 
 
 def size(count: int) -> str:

@@ -73,7 +73,7 @@ def command(
             services,
             target,
             with_tool=with_tool,
-            progress=lambda count, total: console.bar("export", count, total, size(count)),
+            progress=lambda count, total: console.moved("export", count, total),
         )
     console.done()
     document = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from distributor.commands.options import json_option, report, root_option, state_option, store_option
-from manifests.console import Console, size
+from manifests.console import Console
 
 
 @click.command(name="import")
@@ -44,7 +44,7 @@ def command(bundle: Path, store: str, root: Path | None, state: Path, *, as_json
             opened,
             target,
             trust,
-            progress=lambda count, total: console.bar("import", count, total, size(count)),
+            progress=lambda count, total: console.moved("import", count, total),
         )
     console.done()
     document = {"store": target.location, "added": list(added)}

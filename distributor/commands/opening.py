@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from manifests.console import size
 from manifests.errors import InvalidInput, MetadataExpired, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -137,4 +136,4 @@ class StepProgress:
             self._name = step
             self._console.line(f"{step} ..." if ":" not in step else step)
         if total:
-            self._console.bar(step, done, total, f"{size(done)} of {size(total)}")
+            self._console.moved(step, done, total)

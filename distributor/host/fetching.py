@@ -15,6 +15,7 @@ from distributor.layers.cache import CACHE_LIMIT, LayerCache
 from distributor.layers.release_source import ReleaseSource
 from distributor.layers.sources import layers_of
 from distributor.places import private_directory
+from distributor.system.pipeline import can_fork, run_pipeline
 from distributor.system.syncing import sync_file_system
 from distributor.system.workers import run_tasks
 from manifests.artifact import Artifact
@@ -53,11 +54,11 @@ def fetch(  # noqa: PLR0913 - what is wanted, from where, to where, and how
     check_needs(artifact, interpreter)
     layers = LayerCache(private_directory(cache, tighten=True))
     check_space(artifact, cache)
-    open_layer = layers_of(artifact, source, cache, beside or cache)
+    sources = layers_of(artifact, source, cache, beside or cache)
     fetched = done = 0
 
     def bring(index: int) -> int:
-        opened = open_layer(artifact.layers[index], cache)
+        opened = sources.open_layer(artifact.layers[index], cache)
         opened.file.close()
         return opened.fetched
 
@@ -67,8 +68,17 @@ def fetch(  # noqa: PLR0913 - what is wanted, from where, to where, and how
         done += artifact.layers[index].length
         report(f"fetch {service}", done, artifact.length)
 
+    def came(count: int) -> None:
+        nonlocal fetched
+        fetched += count
+
     report(f"fetch {service}", 0, artifact.length)
-    run_tasks(range(len(artifact.layers)), bring, brought, jobs=jobs)
+    everything = range(len(artifact.layers))
+    if sources.ahead is not None and can_fork(len(everything), jobs):
+        here = [index for index in everything if index not in sources.missing]
+        run_pipeline(sources.ahead(came), here, bring, brought, jobs=jobs)
+    else:
+        run_tasks(everything, bring, brought, jobs=jobs)
     layers.shrink(CACHE_LIMIT)
     sync_file_system(cache)  # it was fetched for later, so it must outlive a power cut
     return FetchResult(artifact=artifact, fetched=fetched)

@@ -74,15 +74,27 @@ def fill(staged: Path, plan: Plan, source: ReleaseSource, report: Report) -> Fil
         nonlocal done, fetched
         done += layer.length
         fetched += bytes_fetched
-        report("unpack", done, artifact.length)
+        if came == to_come:  # until then the network is what is waited for
+            report("unpack", done, artifact.length)
 
-    report("unpack", 0, artifact.length)
     files: Callable[[int, frozenset[str]], StagedFiles] = StagedFiles
     why = None
     if plan.cache is not None and plan.link_mode != "copy":
         files, why = sharing(plan.link_mode, plan.cache, staged, plan.mutable)
-    open_layer = layers_of(artifact, source, plan.cache, Path(plan.receipt.destination))
-    Unpacker(artifact, open_layer, staged, jobs=plan.jobs, files=files).run(layer_done)
+    sources = layers_of(artifact, source, plan.cache, Path(plan.receipt.destination))
+    to_come = sum(artifact.layers[index].length for index in sources.missing)
+    came = 0
+
+    def brought(count: int) -> None:
+        nonlocal came, fetched
+        came += count
+        fetched += count
+        report("fetch", came, to_come)
+
+    unpacker = Unpacker(artifact, sources.open_layer, staged, jobs=plan.jobs, files=files)
+    ahead = sources.ahead(brought) if sources.ahead else None
+    report(*(("fetch", 0, to_come) if to_come else ("unpack", 0, artifact.length)))
+    unpacker.run(layer_done, missing=sources.missing, ahead=ahead)
     keep_pristine(staged, plan.mutable)
     return Filled(fetched=fetched, copied_because=why)
 

@@ -193,6 +193,23 @@ def _unpacked(stream: IO[bytes], layer: Layer, private: Path) -> IO[bytes]:
         return verified_bytes(wanted, iter(lambda: reader.read(_READ), b""), private)
 
 
+def cut(chunks: Iterator[bytes]) -> Callable[[int], Iterator[bytes]]:
+    """Return what yields the next so many bytes of *chunks*, each time it is called."""
+    rest = b""
+
+    def take(length: int) -> Iterator[bytes]:
+        nonlocal rest
+        while length > 0:
+            part = rest or next(chunks, b"")
+            if not part:
+                return
+            rest = part[length:]
+            length -= len(part) - len(rest)
+            yield part[: len(part) - len(rest)]
+
+    return take
+
+
 def verified_bytes(layer: Expected, chunks: Iterator[bytes], private: Path) -> IO[bytes]:
     """Return the bytes of *chunks* as a file, after length and digest were found right.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -79,27 +79,43 @@ def rebuilt(bases: Sequence[Base], other: OpenLayer) -> OpenLayer:
     return open_layer
 
 
-def patched(
-    sets: Iterable[PatchSet], bases: Sequence[Base], fetch: Fetch, cache: LayerCache, other: OpenLayer
-) -> OpenLayer:
-    """Return layers by way of the smallest patch to them, where there is one; else from *other*."""
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The patch by which a layer comes: in which set it lies, and what it is applied to."""
+
+    patch: Patch
+    origin: PatchSet
+    base: Base
+
+
+def best_patches(sets: Iterable[PatchSet], bases: Sequence[Base], artifact: Artifact) -> dict[Sha256, Chosen]:
+    """Return the smallest patch to each layer of *artifact*, where it is smaller than the layer."""
     by_identity = {base.artifact.identity: base for base in bases}
-    best: dict[Sha256, tuple[Patch, PatchSet]] = {}
+    lengths = {layer.tar_sha256: layer.length for layer in artifact.layers}
+    best: dict[Sha256, Chosen] = {}
     for found in sets:
+        if found.base not in by_identity:
+            continue
         for patch in found.patches:
             known = best.get(patch.layer)
-            if found.base in by_identity and (known is None or patch.length < known[0].length):
-                best[patch.layer] = patch, found
+            if patch.length < (known.patch.length if known else lengths.get(patch.layer, 0)):
+                best[patch.layer] = Chosen(patch=patch, origin=found, base=by_identity[found.base])
+    return best
+
+
+def patched(best: Mapping[Sha256, Chosen], fetch: Fetch, cache: LayerCache, other: OpenLayer) -> OpenLayer:
+    """Return layers by way of the *best* patch to them, where there is one; else from *other*."""
 
     def open_layer(layer: Layer, private: Path) -> OpenedLayer:
-        patch, origin = best.get(layer.tar_sha256, (None, None))
-        if patch is None or origin is None or patch.length >= layer.length:
+        chosen = best.get(layer.tar_sha256)
+        if chosen is None:
             return other(layer, private)
+        patch = chosen.patch
         try:
-            base = _base_bytes(by_identity[origin.base], patch, layer, cache)
+            base = _base_bytes(chosen.base, patch, layer, cache)
             if base is None:
                 return other(layer, private)
-            piece = Piece(origin.file_path, patch.offset, patch.length, patch.sha256)
+            piece = Piece(chosen.origin.file_path, patch.offset, patch.length, patch.sha256)
             with fetch(piece, private) as packed:
                 data = packed.read()
             return OpenedLayer(apply_patch(data, base, layer, private), patch.length, plain=True)

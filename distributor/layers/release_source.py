@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+Take = Callable[[int, IO[bytes]], None]
+"""Called with a piece's position among those asked for, and its verified bytes, to be closed."""
+
 
 class ReleaseSource(Protocol):
     """Verified releases and the bytes of their artifacts."""
@@ -40,8 +43,15 @@ class ReleaseSource(Protocol):
     def patch_sets(self, artifact: Artifact, bases: Sequence[Sha256]) -> list[PatchSet]:
         """Return the signed patches that lead to *artifact* from artifacts of the identities *bases*."""
 
+    @property
+    def is_near(self) -> bool:
+        """Whether bytes come from this host itself, so that nothing is gained by bringing them ahead."""
+
     def fetch(self, piece: Piece, private: Path) -> IO[bytes]:
         """Return the verified bytes of *piece*; *private* holds what does not fit into memory."""
+
+    def fetch_run(self, pieces: Sequence[Piece], private: Path, take: Take) -> None:
+        """Hand the verified bytes of each of *pieces*, which follow each other in one object, to *take*."""
 
 
 class StoreReleases:
@@ -103,6 +113,32 @@ class StoreReleases:
             return verified_bytes(piece, chunks, private)
 
         return first_good(self._store, attempt)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether bytes come from a directory or a bundle."""
+        return self._store.location.startswith(("file:", "bundle:"))
+
+    def fetch_run(self, pieces: Sequence[Piece], private: Path, take: Take) -> None:
+        """Fetch *pieces* in one request, each verified before *take* gets it with its position.
+
+        Where a mirror fails in between, the next one goes on with what is left.
+        """
+        from distributor.layers.cache import cut, verified_bytes
+        from distributor.stores.mirrors import first_good
+
+        taken = 0
+
+        def attempt(source: ReadStore) -> None:
+            nonlocal taken
+            rest = pieces[taken:]
+            length = sum(piece.length for piece in rest)
+            parts = cut(source.stream(rest[0].path, offset=rest[0].offset, length=length))
+            for piece in rest:
+                take(taken, verified_bytes(piece, parts(piece.length), private))
+                taken += 1
+
+        first_good(self._store, attempt)
 
     def _ask(self, question: Callable[[Trust], _T]) -> _T:
         from manifests.errors import MetadataExpired, NotFound, StoreUnavailable, VerificationFailed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ import zstandard
 from distributor.layers.cache import OpenLayer
 from distributor.layers.staged_files import StagedFiles
 from distributor.layers.tar_reader import read_members
+from distributor.system.pipeline import Ahead, can_fork, run_pipeline
 from distributor.system.workers import run_tasks
 from manifests.artifact import Artifact, Layer
 from manifests.errors import VenvoyError, VerificationFailed
@@ -48,8 +49,17 @@ class Unpacker:
         self._root_fd = -1
         self._hidden = hidden_paths(artifact)
 
-    def run(self, progress: Callable[[Layer, int], None] = lambda *_: None) -> None:
+    def run(
+        self,
+        progress: Callable[[Layer, int], None] = lambda *_: None,
+        *,
+        missing: Sequence[int] = (),
+        ahead: Ahead | None = None,
+    ) -> None:
         """Unpack everything; *progress* is called after each layer, in any order, with the bytes fetched.
+
+        The layers *missing* are those that *ahead* brings to where they are opened; without it, or
+        where no process can be forked, all are opened one after the other.
 
         Raises VerificationFailed naming the layer whose bytes or members are not what was signed,
         StoreUnavailable from the source, OSError from the disk. The tree is then to be thrown away.
@@ -68,7 +78,11 @@ class Unpacker:
         try:
             # Large layers first: the last worker to finish should not have begun with the largest.
             order = sorted(range(len(layers)), key=lambda index: -layers[index].tar_length)
-            run_tasks(order, self._layer, done, jobs=self._jobs)
+            if ahead is not None and can_fork(len(order), self._jobs):
+                here = [index for index in order if index not in missing]
+                run_pipeline(ahead, here, self._layer, done, jobs=self._jobs)
+            else:
+                run_tasks(order, self._layer, done, jobs=self._jobs)
             self._make_links(links)
         finally:
             os.umask(umask)

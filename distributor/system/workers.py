@@ -23,9 +23,13 @@ from manifests import errors
 from manifests.errors import VenvoyError
 
 _PR_SET_PDEATHSIG = 1
-_INDEX_BYTES = 4
-_QUEUE_BYTES = 32 * 1024
+INDEX_BYTES = 4
+"""An index in a pipe, little endian."""
+QUEUE_BYTES = 32 * 1024
 """Below a pipe's capacity (64 KB): filling it never blocks. What is beyond is done here, last."""
+
+Send = Callable[[dict[str, Any]], None]
+"""Sends a report to the process that forked this one."""
 
 
 def run_tasks(
@@ -42,23 +46,31 @@ def run_tasks(
             done(index, task(index))
         return
     queue, feeder = os.pipe()
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     try:
         # Reading a fixed few bytes from a pipe is atomic: the kernel is the scheduler.
-        indexes = b"".join(index.to_bytes(_INDEX_BYTES, "little") for index in order)
-        now, late = indexes[:_QUEUE_BYTES], indexes[_QUEUE_BYTES:]
+        every = b"".join(index.to_bytes(INDEX_BYTES, "little") for index in order)
+        now, late = every[:QUEUE_BYTES], every[QUEUE_BYTES:]
         os.write(feeder, now)
         os.close(feeder)
         feeder = -1
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        workers = [_start(queue, task, prctl, workers) for _ in range(min(jobs, len(order)) - 1)]
-        for index in _indexes(queue):
+
+        def serve(send: Send) -> None:
+            for index in indexes(queue):
+                send({"index": index, "result": task(index)})
+
+        def taken(report: dict[str, Any]) -> None:
+            done(report["index"], report["result"])
+
+        for _ in range(min(jobs, len(order)) - 1):
+            workers.append(start(serve, workers))
+        for index in indexes(queue):
             done(index, task(index))
-            _collect(workers, done, wait=False)
-        for position in range(0, len(late), _INDEX_BYTES):
-            index = int.from_bytes(late[position : position + _INDEX_BYTES], "little")
+            collect(workers, taken, wait=False)
+        for position in range(0, len(late), INDEX_BYTES):
+            index = int.from_bytes(late[position : position + INDEX_BYTES], "little")
             done(index, task(index))
-        _collect(workers, done, wait=True)
+        collect(workers, taken, wait=True)
     finally:
         if feeder >= 0:
             os.close(feeder)
@@ -67,7 +79,7 @@ def run_tasks(
             worker.end()
 
 
-class _Worker:
+class Worker:
     """A child and the pipe on which it reports: lines of JSON, one a task and one at the end."""
 
     def __init__(self, pid: int, reports: int) -> None:
@@ -91,13 +103,18 @@ class _Worker:
         os.close(self.reports)
 
 
-def _start(queue: int, task: Callable[[int], Any], prctl: Any, others: Sequence[_Worker]) -> _Worker:
+def start(serve: Callable[[Send], None], others: Sequence[Worker]) -> Worker:
+    """Fork a worker that runs *serve* and ends; *serve* gets what sends its reports.
+
+    The worker dies with this process, and what *serve* raises is its last report.
+    """
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
     reading, writing = os.pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(writing)
-        return _Worker(pid, reading)
+        return Worker(pid, reading)
     try:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
@@ -105,24 +122,24 @@ def _start(queue: int, task: Callable[[int], Any], prctl: Any, others: Sequence[
         for other in others:
             os.close(other.reports)
         if os.getppid() == parent:
-            _serve(queue, writing, task)
+            _serve(serve, lambda report: _send(writing, report))
     finally:
         os._exit(0)
 
 
-def _serve(queue: int, writing: int, task: Callable[[int], Any]) -> None:
+def _serve(serve: Callable[[Send], None], send: Send) -> None:
     try:
-        for index in _indexes(queue):
-            _send(writing, {"index": index, "result": task(index)})
-        _send(writing, {"end": True})
+        serve(send)
+        send({"end": True})
     except OSError as error:
-        _send(writing, {"errno": error.errno, "message": error.strerror, "path": _text(error.filename)})
+        send({"errno": error.errno, "message": error.strerror, "path": _text(error.filename)})
     except BaseException as error:  # noqa: BLE001 - the caller raises it again
-        _send(writing, {"error": type(error).__name__, "message": str(error)})
+        send({"error": type(error).__name__, "message": str(error)})
 
 
-def _indexes(queue: int) -> Iterator[int]:
-    while data := os.read(queue, _INDEX_BYTES):
+def indexes(queue: int) -> Iterator[int]:
+    """Yield the indexes that this process gets of those that are written to the pipe *queue*."""
+    while data := os.read(queue, INDEX_BYTES):
         yield int.from_bytes(data, "little")
 
 
@@ -132,8 +149,11 @@ def _send(writing: int, report: dict[str, Any]) -> None:
         view = view[os.write(writing, view) :]
 
 
-def _collect(workers: Sequence[_Worker], done: Callable[[int, Any], None], *, wait: bool) -> None:
-    """Take the reports that are there; with *wait*, until every worker has ended."""
+def collect(workers: Sequence[Worker], taken: Callable[[dict[str, Any]], None], *, wait: bool) -> None:
+    """Hand the reports that are there to *taken*; with *wait*, until every worker has ended.
+
+    Raises what a worker raised.
+    """
     while active := [worker for worker in workers if not worker.ended]:
         ready, _, _ = select.select([worker.reports for worker in active], [], [], None if wait else 0)
         if not ready:
@@ -141,13 +161,13 @@ def _collect(workers: Sequence[_Worker], done: Callable[[int, Any], None], *, wa
         for worker in active:
             if worker.reports in ready:
                 for line in worker.lines():
-                    _take(worker, line, done)
+                    _take(worker, line, taken)
 
 
-def _take(worker: _Worker, line: bytes, done: Callable[[int, Any], None]) -> None:
+def _take(worker: Worker, line: bytes, taken: Callable[[dict[str, Any]], None]) -> None:
     report: dict[str, Any] = json.loads(line) if line else {}
-    if "index" in report:
-        done(report["index"], report["result"])
+    if report and not {"errno", "error", "end"} & report.keys():
+        taken(report)
         return
     _, status = os.waitpid(worker.pid, 0)
     worker.ended = True
