@@ -128,6 +128,7 @@ class LayerCache:
         path = self._plain_path(layer) if opened.plain else self._path(layer)
         held = opened.file
         with contextlib.suppress(OSError):
+            self.folder(layer)
             if not opened.plain and not isinstance(held, io.BytesIO):
                 give_name(held, path)
                 return

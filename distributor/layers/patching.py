@@ -6,8 +6,10 @@ wrong, the layer itself is fetched: the result is always the bytes that the mani
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,14 @@ from typing import IO
 
 import zstandard
 
-from distributor.layers.cache import Fetch, LayerCache, OpenedLayer, OpenLayer, Piece
+from distributor.layers.cache import (
+    Fetch,
+    LayerCache,
+    OpenedLayer,
+    OpenLayer,
+    Piece,
+    verified_bytes,
+)
 from distributor.layers.rebuilding import rebuild_into, rebuild_layer
 from distributor.layers.unpack import tar_bytes
 from distributor.siblings import previous_paths
@@ -101,6 +110,34 @@ def best_patches(sets: Iterable[PatchSet], bases: Sequence[Base], artifact: Arti
             if patch.length < (known.patch.length if known else lengths.get(patch.layer, 0)):
                 best[patch.layer] = Chosen(patch=patch, origin=found, base=by_identity[found.base])
     return best
+
+
+def together(best: Mapping[Sha256, Chosen], fetch: Fetch, private: Path) -> Fetch:
+    """Return *fetch*, but for the sets of which most patches are wanted: those come in one request each.
+
+    Where that fails, their patches are fetched one by one.
+    """
+    wanted: dict[str, list[Chosen]] = {}
+    for chosen in best.values():
+        wanted.setdefault(chosen.origin.file_path, []).append(chosen)
+    held: dict[str, IO[bytes]] = {}
+    for path, group in wanted.items():
+        origin = group[0].origin
+        if len(group) > 1 and 2 * sum(chosen.patch.length for chosen in group) >= origin.length:
+            with contextlib.suppress(NotFound, StoreUnavailable, VerificationFailed):
+                held[path] = fetch(Piece(path, 0, origin.length, origin.sha256), private)
+
+    def fetch_part(piece: Piece, private: Path) -> IO[bytes]:
+        whole = held.get(piece.path)
+        if whole is None:
+            return fetch(piece, private)
+        if isinstance(whole, io.BytesIO):
+            data = bytes(whole.getbuffer()[piece.offset : piece.offset + piece.length])
+        else:  # which forked processes share: its position is nobody's
+            data = os.pread(whole.fileno(), piece.length, piece.offset)
+        return verified_bytes(piece, iter((data,)), private)
+
+    return fetch_part
 
 
 def patched(best: Mapping[Sha256, Chosen], fetch: Fetch, cache: LayerCache, other: OpenLayer) -> OpenLayer:

@@ -49,14 +49,14 @@ def layers_of(artifact: Artifact, source: ReleaseSource, cache: Path | None, bes
     lacking = [index for index, layer in enumerate(artifact.layers) if not layers.has(layer)]
     if not lacking:
         return LayerSources(open_layer=through_cache(straight, layers))
-    from distributor.layers.patching import best_patches, find_bases, patched, rebuilt
+    from distributor.layers.patching import best_patches, find_bases, patched, rebuilt, together
 
     bases = find_bases(beside)
     ours = [base for base in bases if base.artifact.service == artifact.service]
     sets = source.patch_sets(artifact, [base.artifact.identity for base in ours]) if ours else []
     best = best_patches(sets, ours, artifact)
     if best:
-        straight = patched(best, source.fetch, layers, straight)
+        straight = patched(best, together(best, source.fetch, cache), layers, straight)
     here = {layer.tar_sha256 for base in bases for layer in base.artifact.layers} | best.keys()
     missing = [index for index in lacking if artifact.layers[index].tar_sha256 not in here]
     open_layer = through_cache(rebuilt(bases, straight) if bases else straight, layers)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,8 +110,11 @@ def test_a_dead_mirror_is_passed_over(
 def test_the_rate_is_limited(site: SmallSite, tmp_path: Path) -> None:
     dest = tmp_path / "host/demo"
     with served(site.store) as (url, _):
-        done = run([*install_from(site, dest, url), "--limit-rate", "200K"])
+        started = time.monotonic()
+        done = run([*install_from(site, dest, url), "--limit-rate", "100K"])
+        seconds = time.monotonic() - started
     assert done.returncode == 0, done.stderr
+    assert seconds > 2.5  # 300 kB, but for what a quarter of a second allows at once
     assert venvoy("verify", dest).returncode == 0
 
 

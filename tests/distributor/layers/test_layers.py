@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,12 @@ def test_the_first_to_name_a_file_wins(tmp_path: Path) -> None:
             give_name(file, place)
     assert place.read_bytes() == b"first"
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_a_layer_is_kept_whatever_folder_its_bytes_came_by(tmp_path: Path) -> None:
+    wanted = layer(b"bytes")
+    cache = LayerCache(tmp_path)
+    cache.keep(wanted, OpenedLayer(io.BytesIO(b"bytes"), 5))
+    found = cache.find(wanted)
+    assert found is not None
+    assert found.file.read() == b"bytes"
