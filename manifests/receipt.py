@@ -45,7 +45,8 @@ class Receipt:
 
     Since format 1.1: ``pending`` is what the last switch owes to facts and handlers. ``preserve`` are
     mutable paths that this host adds to the artifact's, with their policies; ``files`` those that were
-    written beside the artifact's, with their digests.
+    written beside the artifact's, with their digests, and ``link_packages`` system packages that are
+    linked beside those that the artifact names.
     """
 
     service: str
@@ -68,6 +69,7 @@ class Receipt:
     pending: Pending = NOTHING
     preserve: dict[str, str] = field(default_factory=dict)
     files: dict[str, Sha256] = field(default_factory=dict)
+    link_packages: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """Return the canonical JSON of this receipt."""
@@ -102,6 +104,7 @@ class Receipt:
             pending=Pending.read(top.object("pending", required=False)),
             preserve=top.object("preserve", required=False).texts_by_name(),
             files=top.object("files", required=False).digests_by_name(),
+            link_packages=top.texts("link_packages"),
         )
 
 

@@ -43,6 +43,7 @@ _PASSED = frozenset(
         "UV_NATIVE_TLS",
         "UV_NO_CACHE",
         "UV_OFFLINE",
+        "UV_PRERELEASE",
         "UV_PYTHON_INSTALL_DIR",
         "UV_REQUEST_TIMEOUT",
         "UV_SYSTEM_CERTS",

@@ -177,6 +177,7 @@ def with_role_request(request: InstallRequest, stream: IO[bytes], state: Path) -
         announcement=wanted.announcement,
         preserve=wanted.preserve,
         files=wanted.files,
+        link_packages=wanted.link_packages,
         checks=wanted.checks,
     )
 

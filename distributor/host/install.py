@@ -68,12 +68,15 @@ def is_settled(request: InstallRequest, receipt: Receipt) -> bool:
 
 
 def _same_files(request: InstallRequest, receipt: Receipt) -> bool:
-    """Whether the files beside the artifact's are those that are wanted, and untouched."""
+    """Whether what stands beside the artifact's files is what is wanted, and untouched."""
+    if request.link_packages not in (None, receipt.link_packages):
+        return False
     if not request.files and not receipt.files:
         return True
     from distributor.host.extra_files import digests, touched
 
-    return receipt.files == digests(request.files) and not touched(request.destination, receipt)
+    same = request.files is None or receipt.files == digests(request.files)
+    return same and not touched(request.destination, receipt)
 
 
 def _settled(request: InstallRequest, receipt: Receipt) -> InstallResult:

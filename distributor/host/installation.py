@@ -31,7 +31,7 @@ from manifests.interpreter import Interpreter
 from manifests.layout import PRIVATE, RECEIPT
 from manifests.pending import NOTHING, Pending
 from manifests.pins import Pin
-from manifests.receipt import Receipt
+from manifests.receipt import Receipt, read_receipt
 
 
 def install_locked(request: InstallRequest, source: ReleaseSource, report: Report) -> InstallResult:
@@ -43,7 +43,8 @@ def install_locked(request: InstallRequest, source: ReleaseSource, report: Repor
     )
     artifact = source.manifest(pin)
     check_needs(artifact, interpreter)
-    mutable = with_preserved(artifact.mutable_paths, request.preserve)
+    request = inherit(request, read_receipt(destination))
+    mutable = with_preserved(artifact.mutable_paths, request.preserve or {})
     standing = examine(destination, mutable, adopt=request.adopt)
     receipt = new_receipt(request, pin, artifact, interpreter, standing)
     if only_noted(request, receipt, standing):
@@ -71,6 +72,21 @@ def install_locked(request: InstallRequest, source: ReleaseSource, report: Repor
     _tidy(request)
     result = _result(request, receipt, merged, filled, replaced)
     return replace(result, local_changes=changes, notes=(*source.notes, *result.notes), packages=packages)
+
+
+def inherit(request: InstallRequest, before: Receipt | None) -> InstallRequest:
+    """Return *request* with what it does not say taken from the tree *before*. Raises OSError."""
+    if before is None:
+        return request
+    files = request.files
+    if files is None and not touched(request.destination, before):
+        files = {path: (request.destination / path).read_bytes() for path in before.files}
+    return replace(
+        request,
+        files=files,
+        preserve=before.preserve if request.preserve is None else request.preserve,
+        link_packages=before.link_packages if request.link_packages is None else request.link_packages,
+    )
 
 
 def undeclared_changes(
@@ -102,7 +118,8 @@ def _plan(  # noqa: PLR0913, PLR0917 - the facts of one install
     changes: tuple[str, ...],
 ) -> Plan:
 
-    links = find_links(artifact.system_packages, PurePath(artifact.target.site_packages), interpreter)
+    packages = tuple(dict.fromkeys((*artifact.system_packages, *(request.link_packages or ()))))
+    links = find_links(packages, PurePath(artifact.target.site_packages), interpreter)
     return Plan(
         artifact=artifact,
         receipt=replace(receipt, system_links=links),
@@ -113,8 +130,8 @@ def _plan(  # noqa: PLR0913, PLR0917 - the facts of one install
         link_mode=request.link_mode,
         carry=changes if request.carry_over else (),
         jobs=request.jobs,
-        mutable=with_preserved(artifact.mutable_paths, request.preserve),
-        files=request.files,
+        mutable=with_preserved(artifact.mutable_paths, request.preserve or {}),
+        files=request.files or {},
         checks=request.checks,
     )
 
@@ -166,7 +183,8 @@ def new_receipt(
         install_id=secrets.token_hex(8),
         replaced=old.install_id if old else None,
         history=(*(old.history if old else ()), switch)[-100:],
-        preserve=dict(request.preserve),
+        preserve=dict(request.preserve or {}),
+        link_packages=request.link_packages or (),
         pending=_owed(request, artifact.identity, old, restart=True),
     )
 
@@ -184,8 +202,10 @@ def only_noted(request: InstallRequest, wanted: Receipt, standing: Standing) -> 
         return False
     if request.repair or touched(request.destination, present):
         return False
+    if present.link_packages != wanted.link_packages:
+        return False
     # The same again is asked for since something of it is damaged.
-    return present.release != wanted.release or present.files != digests(request.files)
+    return present.release != wanted.release or present.files != digests(request.files or {})
 
 
 def _note_release(request: InstallRequest, wanted: Receipt, standing: Standing) -> Receipt:
@@ -193,13 +213,13 @@ def _note_release(request: InstallRequest, wanted: Receipt, standing: Standing) 
     present = standing.receipt
     if present is None:
         raise Refused(f"{request.destination} has no receipt")
-    renew_files(request.destination, request.files, present.files)
+    renew_files(request.destination, request.files or {}, present.files)
     noted = replace(
         present,
         release=wanted.release,
         manifest_sha256=wanted.manifest_sha256,
         history=wanted.history,
-        files=digests(request.files),
+        files=digests(request.files or {}),
         pending=_owed(request, wanted.identity, present, restart=False),
     )
     write_atomically(request.destination / RECEIPT, noted.to_json())

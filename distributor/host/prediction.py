@@ -20,7 +20,7 @@ from distributor.host.request import InstallRequest, InstallResult, still_runnin
 from distributor.siblings import leads_to, lock_path
 from manifests.errors import VerificationFailed
 from manifests.pending import NOTHING, Pending
-from manifests.receipt import Receipt
+from manifests.receipt import Receipt, read_receipt
 
 if TYPE_CHECKING:
     from distributor.host.announcing import Announcement
@@ -82,8 +82,6 @@ def predict_link_rollback(
 
 def _put_right(request: InstallRequest, receipt: Receipt | None) -> InstallResult:
     """Return what a killed run left to be done: late files, the link, facts and notifications."""
-    from manifests.receipt import read_receipt
-
     present = receipt or read_receipt(request.destination)
     if present is None:
         raise VerificationFailed(
@@ -109,7 +107,13 @@ def _put_right(request: InstallRequest, receipt: Receipt | None) -> InstallResul
 def _installed(request: InstallRequest, source: ReleaseSource) -> InstallResult:
     from distributor.checks.host_check import check_needs, check_space, choose_pin
     from distributor.host.activation import examine
-    from distributor.host.installation import check_exchange, new_receipt, only_noted, undeclared_changes
+    from distributor.host.installation import (
+        check_exchange,
+        inherit,
+        new_receipt,
+        only_noted,
+        undeclared_changes,
+    )
     from distributor.host.mutable_paths import with_preserved
     from distributor.host.packages import NO_CHANGES, installed_packages, package_changes, packages_in
 
@@ -117,7 +121,8 @@ def _installed(request: InstallRequest, source: ReleaseSource) -> InstallResult:
     pin, interpreter = choose_pin(pins, request.python)
     artifact = source.manifest(pin)
     check_needs(artifact, interpreter)
-    mutable = with_preserved(artifact.mutable_paths, request.preserve)
+    request = inherit(request, read_receipt(request.destination))
+    mutable = with_preserved(artifact.mutable_paths, request.preserve or {})
     standing = examine(request.destination, mutable, adopt=request.adopt)
     receipt = new_receipt(request, pin, artifact, interpreter, standing)
     noted = only_noted(request, receipt, standing)

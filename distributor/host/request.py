@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,9 @@ class InstallRequest:
 
     ``announcement`` is what a change shall cause outside of the tree. ``preserve`` are mutable paths of
     this host, with their policies, beside the artifact's. ``files`` are written into the tree beside the
-    artifact's, by relative path. ``checks`` come on top of the artifact's. ``adopt`` lets a venv that
-    another tool made be replaced.
+    artifact's, by relative path, and ``link_packages`` linked beside those that it names. None of these
+    three means: as the tree before had it. ``checks`` come on top of the artifact's. ``adopt`` lets a
+    venv that another tool made be replaced.
     """
 
     service: str
@@ -46,8 +47,9 @@ class InstallRequest:
     carry_over: bool = False
     note: str | None = None
     announcement: Announcement | None = None
-    preserve: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    preserve: Mapping[str, str] | None = None
+    files: Mapping[str, bytes] | None = None
+    link_packages: tuple[str, ...] | None = None
     checks: Checks | None = None
     adopt: bool = False
 

@@ -26,6 +26,7 @@ class RoleRequest:
     announcement: Announcement
     preserve: dict[str, str]
     files: dict[str, bytes]
+    link_packages: tuple[str, ...]
     checks: Checks | None
 
 
@@ -40,6 +41,7 @@ def read_role_request(data: bytes, *, what: str, state: Path) -> RoleRequest:
          "identity_facts": [{"section": "keystone", "option": "artifact_id"}],
          "notify": ["venv changed"], "run": "the play that is told",
          "preserve": {"etc": "new"}, "files": {"requirements.txt": "BASE64"},
+         "link_packages": ["python3-libvirt"],
          "checks": {"imports": ["keystone"], "commands": [["keystone-manage", "--version"]]}}
     """
     top = Fields(parse_json(data, what=what), what)
@@ -61,6 +63,7 @@ def read_role_request(data: bytes, *, what: str, state: Path) -> RoleRequest:
         ),
         preserve=_preserve(top),
         files=_files(top),
+        link_packages=top.texts("link_packages"),
         checks=read_checks(top.object("checks")) if top.has("checks") else None,
     )
 

@@ -68,6 +68,13 @@ options:
     description: Text files to write into the venv beside the artifact's, by relative path.
     type: dict
     default: {}
+  link_packages:
+    description:
+      - Packages of the distribution whose modules are linked into the venv, beside those that the artifact
+        names.
+    type: list
+    elements: str
+    default: []
   carry_over:
     description: Bring local changes along that nobody declared.
     type: bool

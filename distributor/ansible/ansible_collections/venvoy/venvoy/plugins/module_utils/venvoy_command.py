@@ -50,6 +50,7 @@ INSTALLING_SPEC: dict[str, Any] = {
     },
     "preserve": {"type": "dict", "default": {}},
     "files": {"type": "dict", "default": {}},
+    "link_packages": _TEXTS,
     "jobs": {"type": "int", "default": 2},
 }
 """The arguments of an install: where artifacts come from, and how they are laid out."""
@@ -75,6 +76,7 @@ def role_request(params: dict[str, Any]) -> str:
         "notify": params["notify"],
         "run": params["run"],
         "preserve": params["preserve"],
+        "link_packages": params["link_packages"],
         "files": {
             path: base64.b64encode(str(text).encode("utf-8")).decode("ascii")
             for path, text in params["files"].items()
