@@ -55,7 +55,7 @@ def import_bundle(
             added.append(path)
         elif store.read(path, limit=MAX_DOCUMENT_BYTES) != data:
             raise Refused(f"{path} in {store.location} is another one: that store is of another site")
-    if _show(bundle, store):
+    if show_timestamp(bundle.read(TIMESTAMP, limit=MAX_DOCUMENT_BYTES), store):
         added.append(TIMESTAMP)
     return tuple(added)
 
@@ -86,16 +86,15 @@ def _version(timestamp: bytes) -> int:
     return int(json.loads(timestamp)["signed"]["version"])
 
 
-def _show(bundle: BundleStore, store: Store) -> bool:
-    """Replace the timestamp, unless the store's is the same or newer. Raises Refused where it is newer."""
-    data = bundle.read(TIMESTAMP, limit=MAX_DOCUMENT_BYTES)
+def show_timestamp(data: bytes, store: Store) -> bool:
+    """Make *data* the timestamp of *store*, unless it is already. Raises Refused where that is newer."""
     for _ in range(10):
         found = store.read_versioned(TIMESTAMP, limit=MAX_DOCUMENT_BYTES)
         if found is not None and found[0] == data:
             return False
         if found is not None and _version(found[0]) >= _version(data):
             raise Refused(
-                f"{store.location} is newer than the bundle; its artifacts were added, its metadata stays"
+                f"{store.location} is newer than what was to be added; its artifacts were, its metadata stays"
             )
         if store.replace_if_unchanged(TIMESTAMP, data, found[1] if found else None):
             return True

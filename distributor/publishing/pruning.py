@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["RECORD", "Leftover", "Pruned", "label_of", "prune"]
 
 # Families of objects, and the ends of their names behind an artifact's label.
-_FAMILIES = {
+FAMILIES = {
     "artifacts": (".tar.zst", ".tar.gz", ".json.gz"),
     "sbom": (".cdx.json",),
     "provenance": (".intoto.json",),
@@ -93,12 +93,12 @@ def label_of(path: str) -> str | None:
     """Return ``SERVICE/LABEL`` of the artifact that the object *path* belongs to, None if to none."""
     family, _, rest = path.partition("/")
     service, _, name = rest.partition("/")
-    if family not in _FAMILIES or not name or "/" in name:
+    if family not in FAMILIES or not name or "/" in name:
         return None
     if family == "patches":
         label, found, _ = name.partition(_FROM)
         return f"{service}/{label}" if found else None
-    for end in _FAMILIES[family]:
+    for end in FAMILIES[family]:
         if name.endswith(end):
             return f"{service}/{name.removesuffix(end)}"
     return None
@@ -119,7 +119,7 @@ def _leftovers(
     for path in trust.entries(ARTIFACTS):
         if (label := label_of(path)) is not None and label not in pinned:
             objects.setdefault(label, set())
-    for family in _FAMILIES:
+    for family in FAMILIES:
         for path in store.list(f"{family}/"):
             if (label := label_of(path)) is not None and label not in pinned:
                 objects.setdefault(label, set()).add(path)

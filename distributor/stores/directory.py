@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_IMMUTABLE_TIME = 315_619_200  # 1980-01-02, as within artifacts
 _LEFTOVER_AGE = 24 * 3600.0
 
 
@@ -81,7 +82,10 @@ class DirectoryStore:
             self._parent(path, create=True) as (parent, name),
             self._temporary(parent, source, expect) as (descriptor, temporary),
         ):
-            return _link(parent, temporary, name, descriptor)
+            made = _link(parent, temporary, name, descriptor)
+            if made:  # web servers make entity tags of it: on all copies of a store one and the same
+                os.utime(descriptor, (_IMMUTABLE_TIME, _IMMUTABLE_TIME))
+            return made
 
     def read_versioned(self, path: str, *, limit: int) -> tuple[bytes, str] | None:
         """Return the object and the sha256 of its content; see WriteStore."""
