@@ -38,6 +38,7 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._on_disk: set[str] = set()  # folders whose names are on disk; "" is the root
         self.location = f"file://{self._root}"
 
     def read(self, path: str, *, limit: int) -> bytes:
@@ -198,16 +199,22 @@ class DirectoryStore:
         if create and not self._root.is_dir():
             self._root.mkdir(parents=True, exist_ok=True)
             self._root.chmod(0o755)
+        if create and "" not in self._on_disk:
             sync_directory(self._root.parent)
+            self._on_disk.add("")
         # The root itself may be a link: that is the operator's choice.
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for folder in folders:
+            for depth, folder in enumerate(folders, start=1):
                 made = create and _make_directory(folder, descriptor)
                 below = os.open(folder, _DIRECTORY, dir_fd=descriptor)
                 if made:
                     os.fchmod(below, 0o755)
+                # One that was there may be of a killed run, which did not get to this.
+                place = "/".join(folders[:depth])
+                if create and place not in self._on_disk:
                     os.fsync(descriptor)
+                    self._on_disk.add(place)
                 os.close(descriptor)
                 descriptor = below
             yield descriptor, name

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 _SHUTDOWN = 0x8004587D
 """FS_IOC_SHUTDOWN; Python has no name for it."""
 _NO_LOG_FLUSH = 2
+_HELD_SECONDS = 120.0
 _SIZES = {"ext4": 192 * 1024 * 1024, "xfs": 320 * 1024 * 1024}
 
 
@@ -42,8 +45,25 @@ class PowerDisk:
             raise
 
     def plug_in(self) -> None:
-        """Mount, replaying the journal as after a real power cut."""
-        _command("mount", self._device, str(self.mount))
+        """Mount, replaying the journal as after a real power cut.
+
+        A process that made a mount namespace of its own meanwhile (a sandbox) holds the old mount there,
+        and then the kernel gives back what was shut down. That is waited for.
+        """
+        deadline = time.monotonic() + _HELD_SECONDS
+        while True:
+            _command("mount", self._device, str(self.mount))
+            try:
+                next(self.mount.iterdir(), None)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+            else:
+                return
+            _command("umount", str(self.mount))
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.mount} is held by another mount namespace")
+            time.sleep(0.2)
 
     def settle(self) -> None:
         """Bring everything to disk."""

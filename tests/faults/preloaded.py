@@ -95,13 +95,14 @@ def environment(control: str | None = None) -> dict[str, str]:
 class WholeProcess:
     """Runs the command line as operators do: a fresh interpreter each time."""
 
-    def __init__(self, scratch: Path, *, control: str | None = None) -> None:
+    def __init__(self, *, control: str | None = None, before: Sequence[str] = ()) -> None:
+        """*before* are the words of a command that runs another."""
         self._environment = environment(control)
-        self._scratch = scratch
+        self._before = before
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Return the whole command line."""
-        return [INTERPRETER, "-m", "venvoy", *arguments]
+        return [*self._before, INTERPRETER, "-m", "venvoy", *arguments]
 
     def run(self, arguments: Sequence[str], trace: Tracing | None = None) -> Done:
         """Run to the end."""

@@ -30,6 +30,7 @@ View = Mapping[str, str | None]
 
 _RANDOM = re.compile(r"[0-9a-f]{16}")
 _OLD, _NEW = "1.0.0", "2.0.0"
+_SAME = ("1.0.1", "1.0.2", "1.0.3", "1.0.4", "1.0.5")
 _ETC = {"kept.conf": b"one\n", "moving.conf": b"one\n", "dropped.conf": b"one\n"}
 _LATE = "3.0.0"
 _WRITES_LATE = ("sh", "-c", 'echo late > "${VIRTUAL_ENV%/.*}/demo/etc/demo/late.conf"')
@@ -44,7 +45,7 @@ class Broken(AssertionError):
 class Kit:
     """What all machines share and no run changes: a signed store of releases, and an older sight of it.
 
-    ``2.0.0`` differs from ``1.0.0``; ``1.0.1`` is ``1.0.0``'s artifact under another release's name;
+    ``2.0.0`` differs from ``1.0.0``; ``1.0.1`` and those like it are ``1.0.0``'s artifact under other names;
     ``3.0.0`` has a check during which the host's configuration changes.
     """
 
@@ -55,7 +56,8 @@ class Kit:
         self.old_state = directory / "state-of-old"
         done = runner.run(["releases", *self.access(self.old_state)])
         assert done.returncode == 0, done.stderr
-        self.site.pin("1.0.1", self.built)
+        for release in _SAME:
+            self.site.pin(release, self.built)
         self.site.release(_NEW, etc=_NEW_ETC, mutable=mutable, files={"demo/late.py": b"WHERE = 'new'\n"})
         self.site.release(_LATE, etc=_NEW_ETC, mutable=mutable, checks=Checks(commands=(_WRITES_LATE,)))
 
@@ -288,6 +290,13 @@ def _upgraded(world: World, runner: Runner) -> None:
     _do(world, runner, world.install(_NEW, "demo"))
 
 
+def _much_configured(world: World, runner: Runner) -> None:
+    """So many files of the host that a rollback, which copies little else, has a hundred points."""
+    _upgraded(world, runner)
+    for number in range(12):
+        (world.host / f"demo/etc/demo/more-{number}.conf").write_text(f"{number}\n")
+
+
 def _twice_upgraded(world: World, runner: Runner) -> None:
     _upgraded(world, runner)
     _do(world, runner, world.install(_OLD, "demo"))
@@ -404,7 +413,7 @@ SCENARIOS = {
         ),
         _host(
             name="rollback",
-            prepare=_upgraded,
+            prepare=_much_configured,
             arguments=lambda world: ["rollback", str(world.host / "demo"), "--to", _OLD],
             stages=({"demo": _NEW}, {"demo": _OLD}),
             active="demo",

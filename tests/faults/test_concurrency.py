@@ -35,6 +35,23 @@ def test_many_installers_at_once(
     rounds: int,
     services: int,
 ) -> None:
+    longest, killed = _rounds(big, runner, quick, installers, rounds, services)
+    assert longest < _LONGEST_WAIT
+    figure(f"{rounds} rounds of {installers}, {killed} killed, the longest run {longest:.1f} s")
+
+
+def test_many_at_once_tell_a_build_without_locks(
+    big: BigSite, runner: Preloaded, quick: Path, tmp_path: Path
+) -> None:
+    """A control."""
+    with Preloaded(tmp_path / "runner", control="unlocked") as sabotaged, pytest.raises(AssertionError):
+        _rounds(big, sabotaged, quick, 6, 10, 1)
+
+
+def _rounds(
+    big: BigSite, runner: Preloaded, quick: Path, installers: int, rounds: int, services: int
+) -> tuple[float, int]:
+    """Run *rounds* of *installers* at once, some of them killed; return the longest run and the deaths."""
     chance = random.Random(installers * 10 + services)
     longest, killed = 0.0, 0
     names = big.services[:services]
@@ -63,8 +80,7 @@ def test_many_installers_at_once(
         locks = [f".{name}.venvoy-lock" for name in names]
         assert sorted(entry.name for entry in (quick / "host").iterdir()) == sorted([*names, *locks])
         shutil.rmtree(quick / "host")
-    assert longest < _LONGEST_WAIT
-    figure(f"{rounds} rounds of {installers}, {killed} killed, the longest run {longest:.1f} s")
+    return longest, killed
 
 
 def _check_round(ends: list[Done]) -> None:
@@ -169,6 +185,17 @@ def test_readers_of_an_exchanged_venv_miss_nothing(
         return runner.run(world.install(f"{index % 2 + 1}.0.0", "demo"))
 
     _read_while(flip, [world.host / "demo"], flips, opens, figure)
+
+
+def test_readers_tell_a_switch_with_a_gap(kit: Kit, runner: Preloaded, quick: Path, figure: Figure) -> None:
+    """A control: with --non-atomic there is an instant without a tree, and readers see it."""
+    world = World(root=quick, kit=kit)
+
+    def flip(index: int) -> Done:
+        return runner.run(world.install(f"{index % 2 + 1}.0.0", "demo", "--non-atomic"))
+
+    with pytest.raises(AssertionError):
+        _read_while(flip, [world.host / "demo"], 40, 1000, figure)
 
 
 def _read_while(

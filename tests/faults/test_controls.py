@@ -5,6 +5,7 @@ A test that cannot fail proves nothing.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from tests.faults.disks import PowerDisk, Unavailable
 from tests.faults.order import Disk
 from tests.faults.preloaded import Preloaded
 from tests.faults.scenarios import SCENARIOS, Kit, World
-from tests.faults.sweep import Bench, kill_and_rerun, sweep
+from tests.faults.sweep import Bench, fail_and_rerun, kill_and_rerun, sweep
 from tests.faults.test_power_cuts import Cutter
-from tests.faults.tracing import LINKS, RENAMES, spread
+from tests.faults.tracing import LINKS, RENAMES, SYNCS, spread
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,12 @@ def no_sync(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
 @pytest.fixture(scope="module")
 def in_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
     with Preloaded(tmp_path_factory.mktemp("runner"), control="in_place") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def deaf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
+    with Preloaded(tmp_path_factory.mktemp("runner"), control="deaf") as server:
         yield server
 
 
@@ -76,6 +83,16 @@ def test_kills_cannot_tell_a_build_without_syncs(
     """This is why power cuts and the model are needed: a kill loses nothing of the page cache."""
     bench = _bench(quick, kit, no_sync, runner, "link flip")
     assert sweep(bench, spread(bench.points, 6), kill_and_rerun) == []
+
+
+def test_errors_tell_a_build_that_does_not_hear_them(
+    strace: None, kit: Kit, deaf: Preloaded, runner: Preloaded, quick: Path
+) -> None:
+    bench = _bench(quick, kit, deaf, runner, "link flip")
+    syncs = [call for call in bench.points if call.name in SYNCS]
+    failures = sweep(bench, syncs, lambda bench, call: fail_and_rerun(bench, call, errno.EIO))
+    assert len(failures) == len(syncs) > 5
+    assert all("EIO was swallowed" in failure.what for failure in failures), failures
 
 
 def test_kills_tell_a_build_that_unpacks_in_place(

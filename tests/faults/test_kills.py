@@ -13,6 +13,11 @@ GATE = {"fresh install": None, "link flip": None, "in-place exchange": 20, "roll
 """How many points run every time, besides those near the switch. None: all. The slow tests run the rest."""
 
 _NEAR_THE_SWITCH = 12
+_MUST_BE_MANY = (
+    *("fresh install", "link flip", "in-place exchange", "rollback", "gc"),
+    *("first trust refresh", "second trust refresh"),
+)
+"""These have a hundred points and more."""
 
 
 def _sweep(bench: MakeBench, figure: Figure, name: str, count: int | None) -> None:
@@ -20,6 +25,7 @@ def _sweep(bench: MakeBench, figure: Figure, name: str, count: int | None) -> No
     chosen = made.points
     if count is not None:
         chosen = spread(made.points[:-_NEAR_THE_SWITCH], count) + made.points[-_NEAR_THE_SWITCH:]
+    assert len(made.points) >= 100 or name not in _MUST_BE_MANY
     failures = sweep(made, chosen, kill_and_rerun)
     figure(f"{len(chosen)} of {len(made.points)} points, {len(failures)} not survived")
     assert not failures, report(failures)

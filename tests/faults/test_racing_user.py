@@ -73,6 +73,31 @@ def test_racing_user_changes_no_byte(
     assert [name for name in ours if not name.endswith("-lock")] == []
 
 
+def test_a_racing_user_wins_where_parents_are_not_looked_at(
+    kit: Kit, open_folder: Path, tmp_path: Path, figure: Figure
+) -> None:
+    """A control: in a folder without the sticky bit it swaps what is being installed."""
+    parent, store, own = (open_folder / name for name in ("venvs", "store", "own"))
+    shutil.copytree(kit.site.store, store)
+    for folder, mode in ((parent, 0o777), (own, 0o700)):
+        folder.mkdir()
+        folder.chmod(mode)
+    os.chown(own, _NOBODY, _NOBODY)
+    swapped = runs = 0
+    with (
+        Preloaded(tmp_path / "runner", control="open_parent") as sabotaged,
+        Helper("attacking", parent, store, own) as racer,
+    ):
+        while not swapped and runs < 200:
+            runs += 1
+            sabotaged.run(_install(kit, parent / f"demo-{runs}", store, open_folder / "state"))
+            # What it swapped is gone from where it stood, or lies in its own folder with root's files.
+            swapped = any(path.lstat().st_uid == 0 for path in own.rglob("*"))
+        counts = racer.stop()
+    figure(f"a tree of ours was stolen in run {runs}, after {counts['attempts']} attempts")
+    assert swapped
+
+
 def test_venv_that_another_user_put_there_is_not_taken_for_ours(
     kit: Kit, runner: Preloaded, open_folder: Path
 ) -> None:

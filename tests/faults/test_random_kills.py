@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import BigSite, Figure
+from tests.faults.keystone import NoKeystone, find_or_build
 from tests.faults.preloaded import Preloaded
 
 GATE, ALL = 12, 200
@@ -29,31 +29,46 @@ def test_kill_at_random_instants(
 
 
 @pytest.mark.slow
-def test_kill_keystone_at_random_instants(runner: Preloaded, tmp_path: Path, figure: Figure) -> None:
-    store = os.environ.get("VENVOY_KEYSTONE_STORE")
-    if not store:
-        pytest.skip("VENVOY_KEYSTONE_STORE names no store with keystone; 'make demo' makes one")
-    root = Path(store).parent / "keys/root.json"
-    access = ["--store", store, "--root", str(root), "--state", str(tmp_path / "state")]
-    listed = runner.run(["releases", *access, "--json"])
-    assert listed.returncode == 0, listed.stderr
-    release = [
-        name
-        for name, pins in json.loads(listed.stdout)["releases"].items()
-        if any(pin["service"] == "keystone" for pin in pins)
-    ][-1]
-    dest = tmp_path / "host" / "keystone"
-    arguments = ["install", "keystone", "--release", release, "--dest", str(dest), *access]
-    _kill_at_random(runner, dest, arguments, 20, figure)
+def test_kill_keystone_at_random_instants(
+    runner: Preloaded, quick: Path, tmp_path: Path, figure: Figure
+) -> None:
+    try:
+        keystone = find_or_build(tmp_path)
+    except NoKeystone as why:
+        pytest.skip(str(why))
+    dest = quick / "host" / "keystone"
+    _kill_at_random(runner, dest, keystone.install(dest, quick / "state"), ALL, figure)
 
 
-def _kill_at_random(runner: Preloaded, dest: Path, arguments: list[str], count: int, figure: Figure) -> None:
+def test_random_kills_tell_a_build_that_unpacks_in_place(
+    big: BigSite, runner: Preloaded, quick: Path, tmp_path: Path, figure: Figure
+) -> None:
+    """A control: such a build leaves half a venv under the real name."""
+    dest = quick / "host" / "big"
+    arguments = big.install(dest, quick / "state", "--jobs", "2")
+    with (
+        Preloaded(tmp_path / "runner", control="in_place") as sabotaged,
+        pytest.raises(AssertionError, match=r"half a venv|has no receipt"),
+    ):
+        _kill_at_random(sabotaged, dest, arguments, 20, figure, reader=runner)
+
+
+def _kill_at_random(
+    runner: Preloaded,
+    dest: Path,
+    arguments: list[str],
+    count: int,
+    figure: Figure,
+    reader: Preloaded | None = None,
+) -> None:
+    """Kill *count* runs. Every second rerun follows at once; before the others the state is looked at."""
     chance = random.Random(count)
+    verify = ["verify", str(dest)]
     whole = runner.run(arguments)
     assert whole.returncode == 0, whole.stderr
     files = _files(dest)
     deaths, killed, met = [], 0, 0
-    for _ in range(count):
+    for index in range(count):
         shutil.rmtree(dest.parent)
         running = runner.start(arguments)
         running.go()
@@ -61,6 +76,8 @@ def _kill_at_random(runner: Preloaded, dest: Path, arguments: list[str], count: 
         workers = _children(running.pid)
         os.kill(running.pid, signal.SIGKILL)
         started = time.monotonic()
+        if index % 2 and dest.exists():
+            assert (reader or runner).run(verify).returncode == 0, "half a venv under the real name"
         again = runner.start(arguments)  # at once: it may not meet a writer that still lives
         again.go()
         deaths.append(_gone(workers, started))
@@ -68,7 +85,7 @@ def _kill_at_random(runner: Preloaded, dest: Path, arguments: list[str], count: 
         killed += running.wait().returncode == -signal.SIGKILL
         done = again.wait()
         assert done.returncode == 0, done.stderr
-        assert runner.run(["verify", str(dest)]).returncode == 0
+        assert runner.run(verify).returncode == 0
         assert _files(dest) == files
         left = sorted(entry.name for entry in dest.parent.iterdir())
         assert left == [f".{dest.name}.venvoy-lock", dest.name]
