@@ -29,6 +29,7 @@ _COMMANDS = {
     "promote": ("distributor.commands.promote", "sign", "Make a channel mean a release."),
     "prune": ("distributor.commands.prune", "sign", "Remove artifacts that no release pins."),
     "mirror": ("distributor.commands.mirror", "", "Bring a store to the state of another one."),
+    "keys": ("distributor.commands.keys", "sign", "Make keys, see which count, and change them."),
     "renew": ("distributor.commands.renew", "sign", "Sign the store's present state for another term."),
     "releases": ("distributor.commands.releases", "", "List the releases of a store."),
     "show": ("distributor.commands.show", "", "Show a release, a channel or an artifact."),

@@ -22,8 +22,14 @@ and a test holds it against the code.
 
 def page() -> str:
     """Return the page as it must be."""
-    names = venvoy.cli.list_commands(click.Context(venvoy.cli))
-    return "\n".join([_HEAD, _section(), *(_section(name) for name in names)])
+    context = click.Context(venvoy.cli)
+    words: list[tuple[str, ...]] = []
+    for name in venvoy.cli.list_commands(context):
+        words.append((name,))
+        command = venvoy.cli.get_command(context, name)
+        if isinstance(command, click.Group):
+            words += [(name, part) for part in command.list_commands(context)]
+    return "\n".join([_HEAD, _section(), *(_section(*item) for item in words)])
 
 
 def _section(*words: str) -> str:

@@ -42,6 +42,11 @@ class Fields:
         _check_text(value, f"{self.where}.{key}")
         return value
 
+    def raw_text(self, key: str) -> str:
+        """Return a string that may have several lines."""
+        value: str = self._get(key, str)
+        return value
+
     def optional_text(self, key: str) -> str | None:
         """Return a string, or None where the key is absent or null."""
         return None if self._value.get(key) is None else self.text(key)

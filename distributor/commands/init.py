@@ -17,7 +17,7 @@ Hosts trust this store by that file: copy it to /etc/venvoy/root.json there, by 
 A production site does this differently:
   - the keys of root and targets go offline now: nothing that runs every day needs them;
   - each other key lies where its work is done: artifacts with builders, releases with managers,
-    snapshot and timestamp with both (see docs/operations.md)."""
+    snapshot and timestamp with both (see docs/keys.md)."""
 
 
 @click.command(name="init")

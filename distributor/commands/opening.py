@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from manifests.errors import InvalidInput, MetadataExpired, StoreUnavailable
+from manifests.errors import InvalidInput, MetadataExpired, NotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +104,10 @@ def open_trust(
         if note is None:
             raise
         trust = Trust.remembered(opened.location, state, anchor)
-        trust.refresh()
+        try:
+            trust.refresh()
+        except NotFound:
+            raise error from None
         note(f"{error}\nwent on with what was verified on this host before")
     return opened, trust
 

@@ -14,6 +14,8 @@ from distributor.places import default_keys_directory, default_state_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from distributor.trust.trust import Trust
+
 
 class ByteCount(click.ParamType[int]):
     """A number of bytes for people: ``500M``, ``2G`` (decimal units), or plain digits."""
@@ -116,3 +118,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def report(document: dict[str, Any], text: Callable[[], str], *, as_json: bool) -> None:
     """Print *document* as JSON, or what *text* makes of it for people."""
     click.echo(json.dumps(document, indent=2, sort_keys=True) if as_json else text())
+
+
+def warn_of_expiry(trust: Trust) -> None:
+    """Name on stderr what of the store's metadata is in the last third of its life."""
+    from datetime import datetime, timezone
+
+    from distributor.publishing.expiring import warnings
+
+    for line in warnings(trust, datetime.now(timezone.utc)):
+        click.echo(f"warning: {line}", err=True)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.commands.options import dry_run_option, json_option, keys_option, report, store_option
+from distributor.commands.options import (
+    dry_run_option,
+    json_option,
+    keys_option,
+    report,
+    store_option,
+    warn_of_expiry,
+)
 
 if TYPE_CHECKING:
     from distributor.publishing.completeness import Place
@@ -71,6 +78,7 @@ def command(
         wanted, source = _wanted(release, pins, spec)
         check_complete(release, pins, wanted, source=source)
     pinned = repository.pin(release, pins, dry_run=dry_run)
+    warn_of_expiry(repository.trust)
     document = {
         "store": opened.location,
         "release": pinned.release,

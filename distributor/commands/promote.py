@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distributor.commands.options import dry_run_option, json_option, keys_option, report, store_option
+from distributor.commands.options import (
+    dry_run_option,
+    json_option,
+    keys_option,
+    report,
+    store_option,
+    warn_of_expiry,
+)
 
 if TYPE_CHECKING:
     from distributor.publishing.promotion import Difference, Promotion
@@ -54,6 +61,7 @@ def command(
     opened = open_writable_store(store)
     repository = open_repository(opened, keys, () if dry_run else PIN_ROLES)
     done = promote(repository, channel, release, who=who or _user(), why=why, dry_run=dry_run)
+    warn_of_expiry(repository.trust)
     move = done.move
     document = {
         "store": opened.location,

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from distributor.commands.options import jobs_option, json_option, keys_option, report, store_option
+from distributor.commands.options import (
+    jobs_option,
+    json_option,
+    keys_option,
+    report,
+    store_option,
+    warn_of_expiry,
+)
 from manifests.console import Console, size
 
 
@@ -55,8 +62,9 @@ def command(
 
     opened = open_writable_store(store)
     console = Console(quiet=as_json)
+    repository = open_repository(opened, keys, PUBLISH_ROLES)
     done = publish(
-        open_repository(opened, keys, PUBLISH_ROLES),
+        repository,
         opened,
         find_built(build_dirs),
         patch_from=patch_from,
@@ -64,6 +72,7 @@ def command(
         progress=lambda service, count, total: console.bar(f"patch {service}", count, total),
     )
     console.done()
+    warn_of_expiry(repository.trust)
     result = done.result
     document = {
         "store": opened.location,

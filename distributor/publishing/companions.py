@@ -10,6 +10,7 @@ from securesystemslib.exceptions import FormatError, VerificationError
 from distributor.publishing.payload import other_bytes, store_document, target_of
 from distributor.trust.trust import ARTIFACTS
 from distributor.trust.tuf_api import Targets
+from distributor.trust.updater import family
 from manifests.companions import (
     PAYLOAD_TYPE,
     check_sbom,
@@ -21,7 +22,7 @@ from manifests.documents import MAX_DOCUMENT_BYTES, canonical_json, parse_json
 from manifests.errors import InvalidInput, VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from distributor.publishing.built_files import BuiltFiles
     from distributor.stores.interface import Store
@@ -31,16 +32,16 @@ if TYPE_CHECKING:
 
 
 def store_companions(
-    store: Store, trust: Trust, artifacts: Iterable[BuiltFiles], signer: Signer
+    store: Store, trust: Trust, artifacts: Iterable[BuiltFiles], signer_of: Callable[[str], Signer]
 ) -> dict[str, TargetFile]:
     """Bring what *artifacts* have beside them into *store*, and return what to sign, by path.
 
     What is signed there already stands: one bill and one provenance for each artifact. The provenance is
-    signed by *signer*. Raises VerificationFailed for documents of another artifact, Refused where other
-    bytes stand under these names.
+    signed by *signer_of* its path. Raises VerificationFailed for documents of another artifact, Refused
+    where other bytes stand under these names.
     """
     signed = trust.entries(ARTIFACTS)
-    keys = [signer.public_key, *builders_keys(trust)]
+    keys = builders_keys(trust)
     stored = {}
     for built in artifacts:
         artifact = built.artifact
@@ -52,17 +53,20 @@ def store_companions(
         path = provenance_path(artifact)
         if path not in signed and (data := built.statement()) is not None:
             _check(data, artifact, path)
-            stored[path] = target_of(path, _store_provenance(store, artifact, data, signer, keys))
+            signer = signer_of(path)
+            known = [signer.public_key, *keys]
+            stored[path] = target_of(path, _store_provenance(store, artifact, data, signer, known))
     return stored
 
 
 def builders_keys(trust: Trust) -> list[Key]:
-    """Return the keys that may sign as builders."""
+    """Return the keys that may sign as builders, of all services or of one."""
     targets = trust.signed("targets")
     if not isinstance(targets, Targets) or targets.delegations is None or targets.delegations.roles is None:
         return []
-    delegations, role = targets.delegations, targets.delegations.roles.get(ARTIFACTS)
-    return [delegations.keys[keyid] for keyid in role.keyids] if role is not None else []
+    roles = [role for name, role in targets.delegations.roles.items() if family(name) == ARTIFACTS]
+    keyids = dict.fromkeys(keyid for role in roles for keyid in role.keyids)
+    return [targets.delegations.keys[keyid] for keyid in keyids]
 
 
 def signed_statement(statement: bytes, signer: Signer) -> bytes:
@@ -72,14 +76,15 @@ def signed_statement(statement: bytes, signer: Signer) -> bytes:
     return canonical_json(envelope.to_dict())
 
 
-def verified_statement(data: bytes, artifact: Artifact, keys: Sequence[Key], *, what: str) -> bytes:
+def verified_statement(data: bytes, artifact: Artifact, keys: Sequence[Key] | None, *, what: str) -> bytes:
     """Return the statement of *artifact* in the envelope *data*, signed by one of *keys*.
 
-    Raises VerificationFailed for anything else.
+    Without *keys* the envelope's own signature is not asked for. Raises VerificationFailed for anything else.
     """
     try:
         envelope = Envelope.from_dict(parse_json(data, what=what))
-        envelope.verify(list(keys), 1)
+        if keys is not None:
+            envelope.verify(list(keys), 1)
         check_statement(envelope.payload, artifact, what=what)
     except (InvalidInput, VerificationError, FormatError, KeyError, TypeError, ValueError) as error:
         raise VerificationFailed(f"{what}: it is not signed provenance of {artifact.stem}: {error}") from None

@@ -1,40 +1,44 @@
-"""A directory of signing keys: one ed25519 key for each role, readable by its owner alone.
+"""A directory of signing keys, by role, readable by its owner alone.
 
-Private keys are PEM (PKCS #8), encrypted where VENVOY_KEY_PASSPHRASE is set. ``keys.json`` lists the
-public halves. No private byte is ever printed or put into an error.
+::
+
+    ROLE.pem  ROLE@LABEL.pem                 ed25519 keys in files (PKCS #8), encrypted or not
+    ROLE.signer.json  ROLE@LABEL.signer.json   keys elsewhere: in a token, in a key service
+
+``keys.json`` lists the public halves that ``init`` made. No private byte is ever printed, nor in an error.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import stat
 from typing import TYPE_CHECKING
 
 from distributor.places import private_directory
+from distributor.publishing.key_files import PASSPHRASE, generate_key, load_key, missing_key
 from distributor.system.disk_errors import disk_errors
 from distributor.system.file_lock import hold_lock
 from manifests.atomic_file import TEMPORARY_PREFIX, write_atomically
 from manifests.documents import canonical_json
-from manifests.errors import HostUnsuitable, InvalidInput, NotFound, Refused, StoreUnavailable
+from manifests.errors import HostUnsuitable, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from distributor.trust.tuf_api import CryptoSigner
+    from distributor.trust.tuf_api import Signer
 
 ROLES = ("root", "targets", "snapshot", "timestamp", "artifacts", "releases")
-PASSPHRASE = "VENVOY_KEY_PASSPHRASE"  # noqa: S105 - the variable's name, not its value
 _FORMAT = "1.0"
-_MAX_KEY_BYTES = 64 * 1024
+_LABEL = r"[a-z0-9][a-z0-9_-]*"
+_FILE = re.compile(rf"(?P<role>[a-z]+(\.{_LABEL})?)(@(?P<label>{_LABEL}))?\.(pem|signer\.json)")
+__all__ = ["PASSPHRASE", "ROLES", "create_keys", "key_files", "key_path", "load_signers"]
 _TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r"[0-9a-f]{16}")
 
 
-def key_path(directory: Path, role: str) -> Path:
-    """Return where the private key of *role* lies."""
-    return directory / f"{role}.pem"
+def key_path(directory: Path, role: str, label: str | None = None) -> Path:
+    """Return where the private key of *role* lies, or its further one called *label*."""
+    return directory / f"{role}{f'@{label}' if label else ''}.pem"
 
 
 def create_keys(directory: Path) -> None:
@@ -71,10 +75,10 @@ def leavings(directory: Path) -> list[Path]:
 
 def make_keys(directory: Path) -> None:
     """Make what lacks, as ``create_keys``; the caller holds the lock. Raises OSError."""
+    there = key_files(directory)
     for role in ROLES:
-        path = key_path(directory, role)
-        if not path.exists():
-            write_atomically(path, _generate(), mode=0o600)
+        if role not in there:
+            write_atomically(key_path(directory, role), generate_key(), mode=0o600)
     signers = load_signers(directory, ROLES)
     public = {
         role: {
@@ -88,74 +92,49 @@ def make_keys(directory: Path) -> None:
     write_atomically(directory / "keys.json", canonical_json({"format": _FORMAT, "keys": public}))
 
 
-def load_signers(directory: Path, roles: Iterable[str]) -> dict[str, list[CryptoSigner]]:
-    """Return the signers of each of *roles*, reading no other key.
+def load_signers(
+    directory: Path, roles: Iterable[str], *, optional: Iterable[str] = ()
+) -> dict[str, list[Signer]]:
+    """Return the signers of each of *roles*, and of *optional* where there are any, reading no other key.
 
-    Raises NotFound for a missing key, Refused for one that others can read, InvalidInput for a wrong
-    passphrase or another kind of key, HostUnsuitable without ``cryptography``.
+    ``artifacts`` brings those of ``artifacts.SERVICE`` along. Raises NotFound for a role without a key,
+    Refused for a key that others can read, InvalidInput for a wrong passphrase or another kind of key,
+    HostUnsuitable where a library lacks.
     """
     _require_cryptography()
-    return {role: [_load(key_path(directory, role))] for role in roles}
+    files = key_files(directory)
+    found: dict[str, list[Signer]] = {}
+    for role in (*roles, *optional):
+        members = [name for name in files if name == role or name.startswith(f"{role}.")]
+        if not members and role not in optional:
+            raise missing_key(key_path(directory, role))
+        for name in members:
+            found[name] = [_load(path) for path in files[name]]
+    return found
 
 
-def _load(path: Path) -> CryptoSigner:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    from distributor.trust.tuf_api import CryptoSigner
-
-    data = _read_private(path)
-    encrypted = b"ENCRYPTED PRIVATE KEY" in data
+def key_files(directory: Path) -> dict[str, list[Path]]:
+    """Return the files of keys in *directory* by role, the one without a label first."""
+    found: dict[str, list[Path]] = {}
     try:
-        key = load_pem_private_key(data, _passphrase() if encrypted else None)
-    except (ValueError, TypeError):
-        hint = f"{PASSPHRASE} is wrong or not set" if encrypted else "it is not a PEM private key"
-        raise InvalidInput(f"cannot read the key {path}: {hint}") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InvalidInput(f"{path} is not an ed25519 key; hosts without 'cryptography' verify no other")
-    return CryptoSigner(key)
-
-
-def _read_private(path: Path) -> bytes:
-    """Read a private key; its mode is asked of the file that is read, not of the name."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise Refused(f"{path} is not a plain file")
-            if stat.S_IMODE(status.st_mode) & 0o077:
-                raise Refused(
-                    f"other users may read the private key {path}: 'chmod 600 {path}', or replace it"
-                )
-            return stream.read(_MAX_KEY_BYTES)
+        paths = sorted(directory.iterdir(), key=lambda path: path.name.replace("@", "~"))
     except FileNotFoundError:
-        raise NotFound(
-            f"no key {path}: name the right directory with --keys, or run this where that key is kept"
-        ) from None
+        return {}
     except OSError as error:
-        raise StoreUnavailable(f"cannot read the key {path}: {error.strerror}") from error
+        raise StoreUnavailable(f"cannot read the keys in {directory}: {error.strerror}") from error
+    for path in paths:
+        match = _FILE.fullmatch(path.name)
+        if match is not None:
+            found.setdefault(match["role"], []).append(path)
+    return found
 
 
-def _generate() -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        BestAvailableEncryption,
-        Encoding,
-        KeySerializationEncryption,
-        NoEncryption,
-        PrivateFormat,
-    )
+def _load(path: Path) -> Signer:
+    if path.suffix == ".pem":
+        return load_key(path)
+    from distributor.publishing.signer_uris import load_remote
 
-    passphrase = _passphrase()
-    encryption: KeySerializationEncryption = NoEncryption()
-    if passphrase is not None:
-        encryption = BestAvailableEncryption(passphrase)
-    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-
-
-def _passphrase() -> bytes | None:
-    return os.environb.get(PASSPHRASE.encode()) or None
+    return load_remote(path)
 
 
 def _require_cryptography() -> None:

@@ -24,8 +24,9 @@ from distributor.trust.roles import (
     signer_of,
 )
 from distributor.trust.trust import Trust
-from distributor.trust.tuf_api import Root, Snapshot, Targets, Timestamp
-from manifests.errors import Locked, NotFound, StoreUnavailable, VerificationFailed
+from distributor.trust.tuf_api import Metadata, Root, Snapshot, Targets, Timestamp
+from manifests.documents import MAX_DOCUMENT_BYTES
+from manifests.errors import Locked, NotFound, Refused, StoreUnavailable, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,14 +57,27 @@ class Change:
     delegator: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """What was signed elsewhere, by the keys of root and targets, and follows what is there."""
+
+    root: Metadata[Root] | None = None
+    targets: Metadata[Targets] | None = None
+
+
 Changes = dict[str, "Change"]
 """By role. What delegates to another role of the same change comes after it."""
 
+_NOTHING = Given()
+
 
 class MetadataWriter:
-    """Writes the metadata of *store* with *signers*, by role; *root* is the trust in what is there."""
+    """Writes the metadata of *store* with *signers*, by role; *root* is the trust in what is there.
 
-    def __init__(
+    What is *hidden* of the store is not there for it.
+    """
+
+    def __init__(  # noqa: PLR0913 - a store, the keys, what is trusted and remembered, and when
         self,
         store: Store,
         signers: Mapping[str, Sequence[Signer]],
@@ -71,12 +85,14 @@ class MetadataWriter:
         root: bytes,
         state_dir: Path,
         now: Callable[[], datetime],
+        hidden: frozenset[str] = frozenset(),
     ) -> None:
         self._store = store
         self._signers = signers
         self._root = root
         self._state_dir = state_dir
         self._now = now
+        self._hidden = hidden
 
     def state(self) -> State:
         """Return the verified present state. Expiry is not asked for: publishing is what ends it.
@@ -88,7 +104,9 @@ class MetadataWriter:
             if found is None:
                 raise NotFound(f"{self._store.location} is not a signed store; 'venvoy init' makes one")
             data, version = found
-            trust = Trust(FrozenStore(self._store, data), self._state_dir, self._root, check_expiry=False)
+            trust = Trust(
+                FrozenStore(self._store, data, self._hidden), self._state_dir, self._root, check_expiry=False
+            )
             try:
                 trust.refresh()
             except VerificationFailed:
@@ -110,7 +128,7 @@ class MetadataWriter:
             wanted = changes(state.trust)
             if wanted is None:
                 return False
-            timestamp = self._write(state.trust, wanted)
+            timestamp = self.write(state.trust, wanted)
             if self._store.replace_if_unchanged(TIMESTAMP, timestamp, state.version):
                 # Read it back as a host would, and remember it.
                 self.state()
@@ -133,30 +151,53 @@ class MetadataWriter:
         """Say whether *role* should be signed anew, being in the last third of its life."""
         return is_due(role, trust.signed(role).expires, self._now())
 
-    def _write(self, trust: Trust, changes: Changes) -> bytes:
-        """Write *changes* and a snapshot of them; return the timestamp that shows them."""
+    def write(self, trust: Trust, changes: Changes, given: Given = _NOTHING) -> bytes:
+        """Write *changes* to the state of *trust*, and a snapshot of them.
+
+        Returns the timestamp that shows them. A root of *given* counts already, but is not written.
+        """
         now = self._now()
-        root = expect(trust.signed("root"), Root)
+        root = old_root = expect(trust.signed("root"), Root)
+        targets = expect(trust.signed("targets"), Targets)
+        if given.root is not None:
+            root = given.root.signed
+        if given.targets is not None:
+            targets = given.targets.signed
         snapshot = copy.deepcopy(expect(trust.signed("snapshot"), Snapshot))
         for role, change in changes.items():
             changed = changes.get(change.delegator)
-            delegator = changed.body if changed else expect(trust.signed(change.delegator), Targets)
+            delegator = changed.body if changed else targets
+            if changed is None and change.delegator != Targets.type:
+                delegator = expect(trust.signed(change.delegator), Targets)
             change.body.expires = expiry(role, now)
             data = self._write_next(role, change.body, delegator)
             snapshot.meta[f"{role}.json"] = meta_file(change.body.version, data, role=role)
+        if given.targets is not None:
+            data = given.targets.to_bytes()
+            self.write_given(metadata_path("targets", targets.version), data)
+            snapshot.meta["targets.json"] = meta_file(targets.version, data)
         snapshot.expires = expiry("snapshot", now)
-        data = self._write_next("snapshot", snapshot, root)
+        data = self._write_next("snapshot", snapshot, root, old_root)
         timestamp = copy.deepcopy(expect(trust.signed("timestamp"), Timestamp))
         timestamp.version += 1
         timestamp.expires = expiry("timestamp", now)
         timestamp.snapshot_meta = meta_file(snapshot.version, data)
-        return sign("timestamp", timestamp, self.signers("timestamp"), root)
+        return sign("timestamp", timestamp, self.signers("timestamp"), root, old_root)
 
-    def _write_next(self, role: str, signed: Signed, delegator: Root | Targets) -> bytes:
+    def write_given(self, path: str, data: bytes) -> None:
+        """Store what was signed elsewhere at *path*. Raises Refused where something else is there."""
+        if not self._store.write_if_absent(path, data):
+            if self._store.read(path, limit=MAX_DOCUMENT_BYTES) == data:
+                return
+            raise Refused(f"{path} is in {self._store.location} with other content: draft the change again")
+
+    def _write_next(
+        self, role: str, signed: Signed, delegator: Root | Targets, before: Root | None = None
+    ) -> bytes:
         """Sign and store the next version of *role* that nobody took, be it a loser or a dead writer."""
         for _ in range(_FREE_VERSIONS):
             signed.version += 1
-            data = sign(role, signed, self.signers(role), delegator)
+            data = sign(role, signed, self.signers(role), delegator, before)
             if self._store.write_if_absent(metadata_path(role, signed.version), data):
                 return data
         raise StoreUnavailable(

@@ -22,7 +22,7 @@ from distributor.publishing.metadata_writer import Change, MetadataWriter, expec
 from distributor.publishing.payload import store_artifact, store_document, store_patches, target_of
 from distributor.publishing.prune_record import PrunedMeanwhile, expect_generation, settled_generation
 from distributor.trust.roles import bin_delegations, is_bin
-from distributor.trust.trust import ARTIFACTS, Trust
+from distributor.trust.trust import Trust
 from distributor.trust.tuf_api import Targets
 from distributor.trust.updater import empty_bin
 from manifests.artifact import Artifact
@@ -63,12 +63,16 @@ class PublishResult:
     unchanged: tuple[str, ...]
 
 
-def open_repository(store: Store, keys_dir: Path, roles: Sequence[str]) -> Repository:
+def open_repository(
+    store: Store, keys_dir: Path, roles: Sequence[str], *, optional: Sequence[str] = ()
+) -> Repository:
     """Return the repository of *store* with the keys of *roles* and the root in *keys_dir*.
+
+    Those of *optional* roles come along where they are there.
 
     What was seen of the store is remembered in ``seen`` there, so that a rolled back store is noticed.
     """
-    signers = load_signers(keys_dir, roles)
+    signers = load_signers(keys_dir, roles, optional=optional)
     return Repository(store, signers, root=read_root(keys_dir / ROOT_FILE), state_dir=keys_dir / "seen")
 
 
@@ -118,7 +122,9 @@ class Repository:
         stored = {
             built.artifact.manifest_path: store_artifact(self.store, trust, built) for built in artifacts
         }
-        stored |= store_companions(self.store, trust, artifacts, self.writer.signers(ARTIFACTS)[0])
+        stored |= store_companions(
+            self.store, trust, artifacts, lambda path: self.writer.signers(trust.responsible(path)[0])[0]
+        )
         return stored | {made.document.document_path: store_patches(self.store, made) for made in patches}
 
     def pins_for(self, items: Sequence[Artifact | str]) -> list[Pin]:
@@ -178,9 +184,29 @@ class Repository:
         trust = self.trust
         return [trust.pins(name) for name in trust.releases()]
 
-    def renew(self) -> None:
-        """Sign the present state again, for another term of snapshot and timestamp."""
-        self.writer.swap(lambda _: {})
+    def renew(self) -> tuple[str, ...]:
+        """Sign the present state again, for another term of snapshot and timestamp.
+
+        Delegated roles and bins in the last third of their lives are signed again as well, where their keys
+        are at hand; returns which.
+        """
+        renewed: list[str] = []
+
+        def changes(trust: Trust) -> Changes:
+            delegations = expect(trust.signed(Targets.type), Targets).delegations
+            found: Changes = {}
+            for role in (delegations.roles or ()) if delegations is not None else ():
+                if self.writer.may_sign(role):
+                    for name, body in (trust.bins(role) | {role: trust.loaded(role)}).items():
+                        if self.writer.due(trust, name):
+                            delegator = role if is_bin(name) else Targets.type
+                            again = copy.deepcopy(expect(body, Targets))
+                            found[name] = Change(body=again, delegator=delegator)
+            renewed[:] = found
+            return found
+
+        self.writer.swap(changes)
+        return tuple(renewed)
 
     def _sign(self, targets: Mapping[str, TargetFile], check: Callable[[Trust], None]) -> tuple[str, ...]:
         """Add *targets* to what is signed; return the paths that were not there before.

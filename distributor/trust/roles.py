@@ -17,6 +17,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from tuf.api.exceptions import UnsignedMetadataError
+
 from distributor.trust.tuf_api import (
     DelegatedRole,
     Delegations,
@@ -30,7 +32,7 @@ from distributor.trust.tuf_api import (
 )
 from distributor.trust.tuf_client import METADATA
 from manifests.documents import sha256_bytes
-from manifests.errors import Refused
+from manifests.errors import Refused, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,23 +148,46 @@ def meta_file(version: int, data: bytes, *, role: str = "") -> MetaFile:
     return MetaFile(version, len(data), {"sha256": sha256_bytes(data)})
 
 
-def sign(role: str, signed: Signed, signers: Sequence[Signer], *delegators: Root | Targets) -> bytes:
-    """Return *signed* as a file of *role*, signed by those of *signers* whom a delegator names.
+def sign(
+    role: str,
+    signed: Signed,
+    signers: Sequence[Signer],
+    delegator: Root | Targets,
+    before: Root | Targets | None = None,
+) -> bytes:
+    """Return *signed* as a file of *role*, signed by those of *signers* whom *delegator* or *before* names.
 
-    Raises Refused unless each of *delegators* accepts the signatures: nothing leaves here that hosts
-    would refuse.
+    Raises Refused unless *delegator* accepts the signatures: nothing leaves here that hosts would refuse.
+    *before* is the delegator whose keys are being replaced: where they are at hand, it accepts them too.
     """
     metadata: Metadata[Any] = Metadata(signed)
-    named = {keyid for delegator in delegators for keyid in delegator.get_delegated_role(role).keyids}
-    for signer in signers:
-        if signer.public_key.keyid in named:
-            metadata.sign(signer, append=True)
-    for delegator in delegators:
-        trusted = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
-        if not trusted.verified:
-            keys = signer_of(role)
-            raise Refused(
-                f"the {keys} key here is not enough for the store's {keys} role "
-                f"({len(trusted.signed)} of {trusted.threshold} signatures); use the keys that root names"
-            )
+    add_signatures(metadata, role, signers, delegator, *([before] if before is not None else []))
+    trusted = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    if not trusted.verified:
+        keys = signer_of(role)
+        raise Refused(
+            f"the {keys} key here is not enough for the store's {keys} role "
+            f"({len(trusted.signed)} of {trusted.threshold} signatures); use the keys that root names"
+        )
     return metadata.to_bytes()
+
+
+def add_signatures(
+    metadata: Metadata[Any], role: str, signers: Sequence[Signer], *delegators: Root | Targets
+) -> list[str]:
+    """Sign *metadata* of *role* by those of *signers* whom a delegator names; return their keyids.
+
+    Raises StoreUnavailable where a token or key service does not sign.
+    """
+    named = {keyid for delegator in delegators for keyid in delegator.get_delegated_role(role).keyids}
+    done = []
+    for signer in signers:
+        keyid = signer.public_key.keyid
+        if keyid in named:
+            try:
+                metadata.sign(signer, append=True)
+            except UnsignedMetadataError as error:
+                why = error.__cause__ or error
+                raise StoreUnavailable(f"key {keyid[:12]} of {role} does not sign: {why}") from error
+            done.append(keyid)
+    return done

@@ -164,6 +164,10 @@ class Trust:
         """Return the trusted metadata of *role*, for whoever appends to it."""
         return self._client.signed(role)
 
+    def bins(self, role: str) -> dict[str, Targets]:
+        """Return the metadata of all bins of *role* that sign something, by name."""
+        return self._client.bins(role)
+
     def versions(self) -> dict[str, int]:
         """Return the versions of snapshot and of all that it names: the signed state but its timestamp."""
         snapshot = self._client.signed("snapshot")
@@ -171,6 +175,10 @@ class Trust:
             raise TypeError("snapshot is none")
         named = {name.removesuffix(".json"): meta.version for name, meta in sorted(snapshot.meta.items())}
         return {"snapshot": snapshot.version, **named}
+
+    def loaded(self, role: str) -> Signed:
+        """Return the trusted metadata of *role*, which root or targets name, read if it was not yet."""
+        return self._client.loaded(role)
 
     def responsible(self, path: str) -> tuple[str, Targets, str]:
         """Return the role that signs *path*, its metadata (version 0: none yet), and its delegator."""

@@ -13,12 +13,19 @@ _CLIENTS = ("boto3", "azure.identity", "google.cloud.kms")
 _hidden = {name: sys.modules.pop(name) for name in _CLIENTS if name in sys.modules}
 sys.modules.update(dict.fromkeys(_CLIENTS))  # type: ignore[arg-type] # None makes an import fail
 try:
-    from securesystemslib.signer import CryptoSigner, Key, Signer  # type: ignore[attr-defined]
+    from securesystemslib.signer import (  # type: ignore[attr-defined]
+        KEY_FOR_TYPE_AND_SCHEME,
+        SIGNER_FOR_URI_SCHEME,
+        CryptoSigner,
+        Key,
+        Signer,
+    )
     from tuf.api.metadata import (  # type: ignore[attr-defined]
         DelegatedRole,
         Delegations,
         Metadata,
         MetaFile,
+        Role,
         Root,
         Signed,
         Snapshot,
@@ -36,6 +43,8 @@ finally:
     sys.modules.update(_hidden)
 
 __all__ = [
+    "KEY_FOR_TYPE_AND_SCHEME",
+    "SIGNER_FOR_URI_SCHEME",
     "CryptoSigner",
     "DelegatedRole",
     "Delegations",
@@ -43,6 +52,7 @@ __all__ = [
     "Key",
     "MetaFile",
     "Metadata",
+    "Role",
     "Root",
     "Signed",
     "Signer",

@@ -110,6 +110,11 @@ class TufClient:
         with self._session():
             return self._refreshed().load_family(name)
 
+    def bins(self, role: str) -> dict[str, Targets]:
+        """Return the metadata of all bins of *role* that the snapshot names, by name."""
+        with self._session():
+            return self._refreshed().load_bins(role)
+
     def delegate_of(self, path: str) -> str | None:
         """Return the role to which ``targets`` delegates *path*, or None."""
         return self._refreshed().delegate_of(path)
@@ -164,6 +169,11 @@ class TufClient:
     def signed(self, role: str) -> Signed:
         """Return the trusted metadata of *role*; a delegated role must have been loaded."""
         return self._refreshed()._trusted_set[role]
+
+    def loaded(self, role: str) -> Signed:
+        """Return the trusted metadata of *role*, read if it was not yet."""
+        with self._session():
+            return self._refreshed().loaded(role)
 
     def targets_of(self, role: str) -> Mapping[str, TargetFile]:
         """Return all that the loaded *role* signs, by path."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distributor.stores.interface import ReadStore
-    from distributor.trust.tuf_api import TargetFile
+    from distributor.trust.tuf_api import Signed, TargetFile
 
 
 def family(role: str) -> str:
@@ -93,6 +93,11 @@ class DurableUpdater(Updater):
         roles = delegations.get_roles_for_target(path) if delegations is not None else ()
         return next((name for name, _ in roles), None)
 
+    def loaded(self, role: str) -> Signed:
+        """Return the metadata of *role*, to which root or targets delegate."""
+        known = self._trusted_set
+        return known[role] if role in known else self._load_targets(role, Targets.type)
+
     def load_family(self, name: str) -> dict[str, TargetFile]:
         """Return all that is signed by *name* and by what belongs to it: roles ``name.*``, and their bins."""
         delegations = self._trusted_set.targets.delegations
@@ -100,15 +105,19 @@ class DurableUpdater(Updater):
         for role in (delegations.roles or ()) if delegations is not None else ():
             if family(role) == name:
                 own = self._load_targets(role, Targets.type)
-                for targets in (own, *self._bins_of(own, role)):
+                for targets in (own, *self.load_bins(role).values()):
                     # What was delegated elsewhere since is no longer this role's to sign.
                     found |= {p: t for p, t in targets.targets.items() if self.delegate_of(p) == role}
         return found
 
-    def _bins_of(self, targets: Targets, role: str) -> Iterator[Targets]:
-        if targets.delegations is not None and targets.delegations.succinct_roles is not None:
-            for name in targets.delegations.succinct_roles.get_roles():
-                yield self._load_targets(name, role)
+    def load_bins(self, role: str) -> dict[str, Targets]:
+        """Return the metadata of all bins of *role* that the snapshot names, by name."""
+        delegations = self._load_targets(role, Targets.type).delegations
+        if delegations is None or delegations.succinct_roles is None:
+            return {}
+        known = self._trusted_set.snapshot.meta
+        names = (name for name in delegations.succinct_roles.get_roles() if f"{name}.json" in known)
+        return {name: self._load_targets(name, role) for name in names}
 
     def _load_targets(self, role: str, parent_role: str) -> Targets:
         if self.bins is Bins.STRICT or role == Targets.type:

@@ -46,7 +46,7 @@ def test_provenance_travels_in_an_envelope_that_the_builders_key_signed(site: Sm
     done = venvoy("sbom", stem, "--provenance", "--envelope", *options(site))
     envelope = Envelope.from_dict(json.loads(done.stdout))
     assert envelope.payload_type == "application/vnd.in-toto+json"
-    key = load_signers(site.keys, ["artifacts"])["artifacts"].public_key
+    key = load_signers(site.keys, ["artifacts"])["artifacts"][0].public_key
     assert envelope.verify([key], 1)
     assert key in builders_keys(trust_in(site))
 
@@ -111,7 +111,7 @@ def test_provenance_that_no_builder_signed_is_not_taken_over(site: SmallSite) ->
     built = site.release("1.0", publish=False)
     statement = next((site.directory / "build/1.0/provenance").rglob("*.json")).read_bytes()
     envelope = Envelope(statement, "application/vnd.in-toto+json", {})
-    envelope.sign(load_signers(site.keys, ["releases"])["releases"])
+    envelope.sign(load_signers(site.keys, ["releases"])["releases"][0])
     planted = site.store / f"provenance/demo/{built.artifact.stem}.intoto.json"
     planted.parent.mkdir(parents=True)
     planted.write_text(json.dumps(envelope.to_dict()))
