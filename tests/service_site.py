@@ -199,3 +199,14 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def written(folder: Path, body: dict[str, Any]) -> Path:
+    """Write a release as people keep it; return its spec."""
+    for name, text in body["locks"].items():
+        path = folder / "locks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    spec = folder / "release.toml"
+    spec.write_text(body["spec"])
+    return spec

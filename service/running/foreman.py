@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from manifests.errors import Locked, StoreUnavailable, VenvoyError
+from manifests.errors import HostUnsuitable, Locked, StoreUnavailable, VenvoyError
 from service.running.child import Child, Outcome
 from service.running.plan import build_environment
 from service.running.workspace import Workspace
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from service.state.builds import Builds
 
 _LOGGER = logging.getLogger("venvoy.service")
-_TRY_AGAIN = (Locked.exit_code, StoreUnavailable.exit_code)
+# Unsuitable is a host too whose processes are killed, and a cluster whose workers are yet to come.
+_TRY_AGAIN = (HostUnsuitable.exit_code, Locked.exit_code, StoreUnavailable.exit_code)
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 _LOOK_SECONDS = 30.0

@@ -15,7 +15,7 @@ import pytest
 from builder.remote.following import events
 from manifests.artifact import Artifact
 from manifests.documents import sha256_file
-from tests.service_site import ServiceSite
+from tests.service_site import ServiceSite, written
 from tests.small_site import HOST, PROJECT, TARGET, run
 
 if TYPE_CHECKING:
@@ -28,17 +28,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceSite]:
     site = ServiceSite(tmp_path_factory.mktemp("service"))
     with site.running():
         yield site
-
-
-def written(folder: Path, body: dict[str, Any]) -> Path:
-    """Write a release as people keep it; return its spec."""
-    for name, text in body["locks"].items():
-        path = folder / "locks" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    spec = folder / "release.toml"
-    spec.write_text(body["spec"])
-    return spec
 
 
 def command(spec: Path, *options: str) -> list[str]:
