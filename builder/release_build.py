@@ -12,6 +12,8 @@ from builder.execution.local import LocalCrew
 from builder.jobs import lock_path
 from builder.pipeline import ServiceBuild
 from builder.resolving.constraint_files import gather_constraints
+from builder.sandbox.cage import SandboxMode
+from builder.sandbox.limits import BuildLimits
 from builder.wheels.cache import WheelCache
 from builder.wheels.gathering import WheelBuilder, resolve_wheels
 from builder.wheels.sources import WheelSource, open_source
@@ -27,6 +29,7 @@ class Preparation:
     """How wheels are found. *sources* are read-only caches, in order; *pythons* override the search.
 
     With *bytecode* false, or where no interpreter of a target is at hand, artifacts carry no ``.pyc``.
+    *limits* and *sandbox* are for code of sdists.
     """
 
     cache: WheelCache
@@ -36,6 +39,8 @@ class Preparation:
     offline: bool = False
     bytecode: bool = True
     crew: Crew = field(default_factory=LocalCrew)
+    limits: BuildLimits = field(default_factory=BuildLimits)
+    sandbox: SandboxMode = "auto"
 
     def prepare(
         self,
@@ -57,7 +62,7 @@ class Preparation:
         for target in dict.fromkeys(target for _, target in jobs):
             interpreter = self._interpreter(target, note)
             mine = [job for job in jobs if job[1] == target]
-            for group in _by_build_constraints(mine):
+            for group in _built_alike(mine):
                 builds += self._resolve(group, locks, interpreter, opened, progress)
         order = {job: position for position, job in enumerate(jobs)}
         return sorted(builds, key=lambda build: order[build.service, build.target])
@@ -110,7 +115,12 @@ class Preparation:
         from builder.wheels.sdist_build import BuildOptions
 
         options = BuildOptions(
-            constraints=self._constraints(service), find_links=tuple(self.sources), offline=self.offline
+            constraints=self._constraints(service),
+            find_links=tuple(self.sources),
+            offline=self.offline,
+            network=service.build_network,
+            limits=self.limits,
+            sandbox=self.sandbox,
         )
         return self.crew.wheel_builder(self.cache, target, interpreter, options)
 
@@ -124,13 +134,13 @@ class Preparation:
             )
 
 
-def _by_build_constraints(
+def _built_alike(
     jobs: Sequence[tuple[ServiceSpec, Target]],
 ) -> list[list[tuple[ServiceSpec, Target]]]:
     """Group jobs whose sdists are built alike, so that each distinct package is resolved once."""
-    groups: dict[tuple[Path | str, ...], list[tuple[ServiceSpec, Target]]] = {}
+    groups: dict[tuple[bool, tuple[Path | str, ...]], list[tuple[ServiceSpec, Target]]] = {}
     for job in jobs:
-        groups.setdefault(job[0].build_constraints, []).append(job)
+        groups.setdefault((job[0].build_network, job[0].build_constraints), []).append(job)
     return list(groups.values())
 
 

@@ -7,7 +7,7 @@ mistakes are reported at once, each with its key and line.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,13 @@ from manifests.urls import redacted, web_url
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TOP_KEYS = ("release", "targets", "constraints", "build-constraints", "services")
+_TOP_KEYS = ("release", "targets", "constraints", "build-constraints", "build-network", "services")
 _SERVICE_KEYS = (
     "requirements",
     "package",
     "constraints",
     "build-constraints",
+    "build-network",
     "targets",
     "mutable-paths",
     "system-packages",
@@ -50,6 +51,7 @@ class ServiceSpec:
     Constraints are local files (Path) or http(s) URLs (str). ``allow_overlap`` holds fnmatch
     patterns of paths that two wheels may own with different bytes. ``package`` names the
     distribution whose version names the artifact (see ``manifests.lock.artifact_version``).
+    ``build_network`` lets code of sdists use the network while it is built.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ServiceSpec:
     package: str | None = None
     constraints: tuple[Path | str, ...] = ()
     build_constraints: tuple[Path | str, ...] = ()
+    build_network: bool = False
     mutable_paths: tuple[MutablePath, ...] = ()
     system_packages: tuple[str, ...] = ()
     allow_overlap: tuple[str, ...] = ()
@@ -126,6 +129,7 @@ class _Reader:
         targets = top.texts("targets", Target.parse)
         constraints = top.texts("constraints", self._constraint)
         build_constraints = top.texts("build-constraints", self._constraint)
+        network = top.flag("build-network", default=False)
         tables = top.tables("services", _SERVICE_KEYS)
         if not top.has("services") or top.is_empty("services"):
             top.missing("services", '[services.keystone], and below it requirements = ["keystone"]')
@@ -135,7 +139,8 @@ class _Reader:
                 service_name(name)
             except InvalidInput as error:
                 self._problems.add(table.where, str(error))
-            services.append(self._service(name, table, targets, constraints, build_constraints))
+            service = self._service(name, table, targets, constraints, build_constraints)
+            services.append(replace(service, build_network=table.flag("build-network", default=network)))
         return ReleaseSpec(release=release, targets=targets, services=tuple(services), path=self._path)
 
     def _service(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,12 @@ from builder.caching.place import default_cache
 from builder.commands.cluster_options import CrewChoice, crew_options
 from builder.commands.progress import BuildSteps, artifact_line, artifact_value
 from builder.commands.remote_options import remote_options
+from builder.commands.sandbox_options import sandbox_options
 from manifests.console import Console
+
+if TYPE_CHECKING:
+    from builder.sandbox.cage import SandboxMode
+    from builder.sandbox.limits import BuildLimits
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -81,6 +87,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @remote_options
+@sandbox_options
 @crew_options
 def command(
     *,
@@ -99,6 +106,8 @@ def command(
     jobs: int,
     builder_id: str | None,
     crew_choice: CrewChoice,
+    sandbox: SandboxMode,
+    limits: BuildLimits,
     as_json: bool,
 ) -> None:
     """Build an artifact for each service and target of SPEC (default: release.toml) from its lock.
@@ -143,7 +152,7 @@ def command(
         options={"compression": compression, "level": chosen_level, "bytecode": not no_pyc},
     )
     progress = BuildSteps(console)
-    with crew_choice.hire(jobs) as crew:
+    with crew_choice.hire(jobs, console.line) as crew:
         preparation = Preparation(
             cache=WheelCache(cache),
             sources=sources,
@@ -152,6 +161,8 @@ def command(
             offline=offline,
             bytecode=not no_pyc,
             crew=crew,
+            limits=limits,
+            sandbox=sandbox,
         )
         builder = ArtifactBuilder(
             cache_root=cache,

@@ -37,8 +37,10 @@ class CrewChoice:
     share: str | None = None
 
     @contextmanager
-    def hire(self, jobs: int) -> Iterator[Crew]:
+    def hire(self, jobs: int, warn: Callable[[str], None]) -> Iterator[Crew]:
         """Give the crew; *jobs* processes of this machine where there is no cluster.
+
+        *warn* is told where foreign code runs without a sandbox.
 
         Raises InvalidInput, NotFound or Refused for options that do not fit together.
         """
@@ -47,7 +49,7 @@ class CrewChoice:
                 raise InvalidInput("--share is for clusters; name one with --cluster, or leave it out")
             from builder.execution.local import LocalCrew
 
-            yield LocalCrew(jobs=jobs)
+            yield LocalCrew(jobs=jobs, warn=warn)
             return
         from builder.execution.address import cluster_address
 

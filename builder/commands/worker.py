@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from builder.caching.place import default_cache
 from builder.commands.cluster_options import cluster_files
 from manifests.console import Console
+
+if TYPE_CHECKING:
+    from builder.sandbox.cage import SandboxMode
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -40,6 +44,14 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=lambda: os.cpu_count() or 1,
     help="Worker processes. [default: one a core]",
 )
+@click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "require", "off"]),
+    default="auto",
+    envvar="VENVOY_SANDBOX",
+    show_default=True,
+    help="How to build sdists; what a build asks for counts where it is stricter. Also VENVOY_SANDBOX.",
+)
 @click.option("--offers", is_flag=True, help="Print what this machine would announce, and do nothing.")
 def command(
     *,
@@ -51,6 +63,7 @@ def command(
     cache: Path,
     pythons: tuple[Path, ...],
     jobs: int,
+    sandbox: SandboxMode,
     offers: bool,
 ) -> None:
     """Build layers and wheels for the cluster whose scheduler is at SCHEDULER (tls://host:port).
@@ -69,6 +82,7 @@ def command(
     from builder.execution.address import cluster_address
     from builder.execution.offers import own_interpreters
     from builder.execution.worker import Workers
+    from builder.sandbox.cage import choose_cage
     from manifests.errors import NotFound
 
     console = Console()
@@ -82,12 +96,15 @@ def command(
         interpreters=found,
         cache=root,
         jobs=jobs,
+        sandbox=sandbox,
         more=more,
     )
     if offers:
         for offer in workers.offers:
             click.echo(offer)
         return
+    if (warning := choose_cage(sandbox).warning) is not None:
+        console.line(f"warning: {warning}")
     for offer, interpreter in zip(workers.offers, found, strict=True):
         console.line(f"offering {offer} ({interpreter.executable})")
     workers.run(console.line)

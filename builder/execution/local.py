@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -41,10 +41,14 @@ def build_into(cache_root: Path, request: LayerRequest) -> Sha256:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCrew:
-    """*jobs* worker processes for each batch of layers, or *executor*, which the caller ends."""
+    """*jobs* worker processes for each batch of layers, or *executor*, which the caller ends.
+
+    *warn* is told once for each builder of wheels where foreign code runs without a sandbox.
+    """
 
     jobs: int = 1
     executor: Executor | None = None
+    warn: Callable[[str], None] | None = None
 
     def interpreter(self, target: Target, explicit: Path | None) -> Interpreter | None:
         """Return this machine's interpreter for *target*, or None. Raises NotFound, HostUnsuitable."""
@@ -78,7 +82,7 @@ class LocalCrew:
         """Return what builds wheels with this machine's *interpreter*."""
         from builder.wheels.sdist_build import SdistBuilder
 
-        return SdistBuilder(cache, target, interpreter, options)
+        return SdistBuilder(cache, target, interpreter, options, self.warn)
 
     def _executor(self, requests: Sequence[LayerRequest]) -> Executor:
         """Build a few small wheels right here: starting processes would cost more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import socket
 import threading
@@ -22,6 +23,7 @@ from builder.execution.offers import Offer
 from builder.execution.share import Share, open_share
 from builder.layers.cache import LayerCache
 from builder.layers.layer import LayerRequest
+from builder.sandbox.cage import SandboxMode, stricter
 from builder.wheels.cache import WheelCache
 from builder.wheels.download import Downloads
 from builder.wheels.sdist_build import BuildOptions, SdistBuilder
@@ -35,6 +37,7 @@ from manifests.target import Target
 WORKSITE = "VENVOY_WORKSITE"
 """The environment variable that describes a worker's place, as JSON."""
 
+_log = logging.getLogger(__name__)
 _ONE_LAYER = threading.Lock()  # compile servers belong to one thread at a time
 
 
@@ -67,15 +70,19 @@ class BuiltWheel:
 
 @dataclass(frozen=True, kw_only=True)
 class Worksite:
-    """A worker's own place: its *cache*, and *pythons* by offer where the search is not to find them."""
+    """A worker's own place: its *cache*, and *pythons* by offer where the search is not to find them.
+
+    Code of sdists runs as *sandbox* says, or as the build says where that is stricter.
+    """
 
     cache: Path
     pythons: Mapping[str, Path] = field(default_factory=dict)
+    sandbox: SandboxMode = "auto"
 
     def to_environment(self) -> str:
         """Return the value of ``VENVOY_WORKSITE`` that says this."""
         pythons = {offer: str(path) for offer, path in self.pythons.items()}
-        return json.dumps({"cache": str(self.cache), "pythons": pythons})
+        return json.dumps({"cache": str(self.cache), "pythons": pythons, "sandbox": self.sandbox})
 
     @classmethod
     def from_environment(cls) -> Worksite:
@@ -85,7 +92,7 @@ class Worksite:
             return cls(cache=Path(os.environ.get("VENVOY_CACHE") or default_cache()))
         value = json.loads(text)
         pythons = {offer: Path(path) for offer, path in value["pythons"].items()}
-        return cls(cache=Path(value["cache"]), pythons=pythons)
+        return cls(cache=Path(value["cache"]), pythons=pythons, sandbox=value["sandbox"])
 
     def interpreter(self, offer: Offer) -> Interpreter:
         """Return the interpreter that *offer* names. Raises HostUnsuitable where it is another by now."""
@@ -143,7 +150,8 @@ def build_wheel_remotely(order: WheelOrder, delivery: Delivery) -> BuiltWheel:
     site = _worksite()
     share = site.share_for(delivery)
     cache = WheelCache(site.cache)
-    builder = SdistBuilder(cache, order.target, _interpreter(order.offer), order.options)
+    options = replace(order.options, sandbox=stricter(site.sandbox, order.options.sandbox))
+    builder = SdistBuilder(cache, order.target, _interpreter(order.offer), options, _log.warning)
     if share is not None:
         share.get_sdist(cache, order.package)
     wheel = builder.cached(order.package)

@@ -21,6 +21,7 @@ from typing import Any
 from builder.execution.address import Address
 from builder.execution.offers import Offer
 from builder.execution.remote import WORKSITE, Worksite
+from builder.sandbox.cage import SandboxMode
 from manifests.interpreter import Interpreter
 
 _PR_SET_PDEATHSIG = 1
@@ -31,12 +32,16 @@ _SCHEDULER_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """*jobs* worker processes with *interpreters*, caching in *cache*; *more* goes to Dask as it is."""
+    """*jobs* worker processes with *interpreters*, caching in *cache*; *more* goes to Dask as it is.
+
+    Code of sdists runs as *sandbox* says.
+    """
 
     address: Address
     interpreters: Sequence[Interpreter]
     cache: Path
     jobs: int
+    sandbox: SandboxMode = "auto"
     more: Sequence[str] = ()
 
     @property
@@ -67,7 +72,7 @@ class Workers:
     def environment(self) -> dict[str, str]:
         """Return the environment of the workers: the caller's, and where they work."""
         pythons = {str(Offer.of(found)): found.executable for found in self.interpreters}
-        site = Worksite(cache=self.cache, pythons=pythons)
+        site = Worksite(cache=self.cache, pythons=pythons, sandbox=self.sandbox)
         return {**os.environ, WORKSITE: site.to_environment()}
 
     def run(self, note: Callable[[str], None]) -> None:

@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import struct
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -131,7 +132,7 @@ class WheelCache:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
     @contextmanager
     def _incoming(
@@ -165,7 +166,7 @@ class WheelCache:
         for name in os.listdir(folder):  # noqa: PTH208 - names only
             with contextlib.suppress(FileNotFoundError):  # its owner removed it just now
                 if (folder / name).lstat().st_mtime < oldest:
-                    shutil.rmtree(folder / name, ignore_errors=True)
+                    _remove(folder / name)
 
     @contextmanager
     def _disk_errors(self, what: str) -> Iterator[None]:
@@ -175,6 +176,14 @@ class WheelCache:
             raise StoreUnavailable(
                 f"{what} cannot be kept in the wheel cache {self.root}: {error.strerror or error}"
             ) from error
+
+
+def _remove(folder: Path) -> None:
+    """Remove a tree in which code of an sdist may have worked."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:  # deeper than Python can follow; coreutils' rm climbs
+        subprocess.run(["rm", "-rf", "--", str(folder)], check=False, stdin=subprocess.DEVNULL)
 
 
 def _place(root: str, sha256: str, name: str) -> str:

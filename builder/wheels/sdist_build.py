@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,11 @@ from typing import TYPE_CHECKING
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from builder.wheels.build_process import ProcessRunner, Step, build_environment
+from builder.sandbox.cage import SandboxMode, choose_cage
+from builder.sandbox.limits import BuildLimits
+from builder.wheels.build_process import ProcessRunner
 from builder.wheels.check import check_wheel
+from builder.wheels.isolated_build import IsolatedBuild
 from builder.wheels.normalise import normalise_wheel
 from builder.wheels.pages import locked_sdist
 from builder.wheels.sdist_source import SourceFetcher
@@ -30,8 +32,7 @@ from manifests.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from builder.wheels.cache import CachedWheel, WheelCache
     from builder.wheels.sources import WheelSource
@@ -43,8 +44,7 @@ BUILD_FORMAT = 1
 """Part of every key: raised whenever the same source would give other bytes than before."""
 
 _POLL_SECONDS = 0.1
-_BUILD_CONSTRAINT_SINCE = Version("25.3")
-_VENV_SECONDS = 300.0
+_LIMITS = BuildLimits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +52,23 @@ class BuildOptions:
     """How to build.
 
     *constraints* is the text of a pip constraints file for build requirements; *find_links* are
-    folders (or pages, when online) that offer them. *offline* takes them from there alone.
+    folders (or pages, when online) that offer them. *offline* takes them from there alone. Code of the
+    sdist may use the network only where *network* says so, and never more than *limits*.
     """
 
     constraints: str = ""
     find_links: tuple[str, ...] = ()
     offline: bool = False
-    timeout: float = 3600.0
+    network: bool = False
+    limits: BuildLimits = _LIMITS
+    sandbox: SandboxMode = "auto"
 
 
 class SdistBuilder:
-    """A ``WheelBuilder``: pip in a virtualenv of the target's interpreter, with build isolation."""
+    """A ``WheelBuilder``: builds in an environment of the target's interpreter, in a sandbox.
+
+    *warn* is told once where there is none.
+    """
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class SdistBuilder:
         target: Target,
         interpreter: Interpreter | None,
         options: BuildOptions | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self._cache = cache
         self._target = target
@@ -80,8 +87,10 @@ class SdistBuilder:
             cache=cache,
             runner=self._runner,
             offline=self._options.offline,
-            timeout=self._options.timeout,
+            timeout=float(self._options.limits.time),
         )
+        self._warned = False
+        self._tell = warn
 
     def key(self, package: LockedPackage) -> Sha256:
         """Return the digest of all that decides the wheel: source, interpreter, libc, constraints.
@@ -108,6 +117,7 @@ class SdistBuilder:
                 "machine": python.machine,
                 "libc": python.libc,
                 "constraints": self._options.constraints,
+                **({"network": True} if self._options.network else {}),
             }
         )
 
@@ -144,15 +154,27 @@ class SdistBuilder:
         label = f"{package.name} {package.version or ''}".rstrip()
         log = self._cache.built_path(key, ".log")
         log.write_bytes(b"")
+        cage = choose_cage(self._options.sandbox)
+        if cage.warning is not None:
+            self._warn(cage.warning)
         with self._cache.temporary_folder() as folder:
             if re.search(r"\s", str(folder)):
                 raise InvalidInput(
                     f"compilers cannot build in {folder}: it holds white space; use another cache folder"
                 )
-            for name in ("home", "tmp", "wheels", "empty"):
-                (folder / name).mkdir()
-            project = self._fetcher.unpack(package, sources, folder, log)
-            built = self._run_pip(label, project, folder, log)
+            inside = IsolatedBuild.prepare(folder)
+            project = self._fetcher.unpack(package, sources, inside, log)
+            build = IsolatedBuild(
+                label=label,
+                folder=folder,
+                log=log,
+                interpreter=self._suitable(package),
+                app_data=self._cache.root / "virtualenv",
+                options=self._options,
+                runner=self._runner,
+                cage=cage,
+            )
+            built = build.run(project)
             origin = f"the build of {label}"
             check_wheel(built, origin=origin)
             self._check_portable(built.name)
@@ -164,53 +186,10 @@ class SdistBuilder:
         self._cache.note_built(key, wheel)
         return wheel
 
-    def _run_pip(self, label: str, project: Path, folder: Path, log: Path) -> Path:
-        python = self._make_venv(label, folder, log)
-        options = self._options
-        environment = build_environment(folder, offline=options.offline)
-        environment["PATH"] = f"{python.parent}{os.pathsep}{environment['PATH']}"
-        command = [str(python), "-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "--no-input"]
-        command += ["--disable-pip-version-check", "--wheel-dir", str(folder / "wheels")]
-        command += ["--no-index"] if options.offline else []
-        command += [argument for place in options.find_links for argument in ("--find-links", place)]
-        if options.constraints:
-            constraints = folder / "build-constraints.txt"
-            constraints.write_text(options.constraints, encoding="utf-8")
-            if _pip_version(python.parent.parent) >= _BUILD_CONSTRAINT_SINCE:
-                command += ["--build-constraint", str(constraints)]
-            else:
-                environment["PIP_CONSTRAINT"] = str(constraints)
-        step = Step(
-            what=f"building {label} from source",
-            command=[*command, str(project)],
-            environment=environment,
-            cwd=folder / "empty",
-            log=log,
-            timeout=options.timeout,
-        )
-        self._runner.run(step)
-        wheels = list((folder / "wheels").glob("*.whl"))
-        if len(wheels) != 1:
-            raise VerificationFailed(f"building {label} gave {len(wheels)} wheels instead of one; see {log}")
-        return wheels[0]
-
-    def _make_venv(self, label: str, folder: Path, log: Path) -> Path:
-        if self._interpreter is None:
-            raise NotFound(f"no {self._target.python_name} to build {label} with")
-        venv = folder / "venv"
-        command = [sys.executable, "-m", "virtualenv", "--quiet", "--no-periodic-update", "--no-download"]
-        command += ["--no-setuptools", "--app-data", str(self._cache.root / "virtualenv")]
-        command += ["--python", str(self._interpreter.executable), str(venv)]
-        step = Step(
-            what=f"making a build environment for {label}",
-            command=command,
-            environment=build_environment(folder, offline=True),
-            cwd=folder / "empty",
-            log=log,
-            timeout=_VENV_SECONDS,
-        )
-        self._runner.run(step)
-        return venv / "bin/python"
+    def _warn(self, warning: str) -> None:
+        if self._tell is not None and not self._warned:
+            self._warned = True
+            self._tell(warning)
 
     def _suitable(self, package: LockedPackage) -> Interpreter:
         target, found = self._target, self._interpreter
@@ -266,12 +245,6 @@ def _check_identity(wheel: str, package: LockedPackage) -> None:
     if name != package.name or (package.version is not None and version != Version(package.version)):
         wanted = f"{package.name} {package.version or ''}".rstrip()
         raise VerificationFailed(f"the source that the lock names for {wanted} built {wheel}; lock it again")
-
-
-def _pip_version(venv: Path) -> Version:
-    for path in venv.glob("lib/python*/site-packages/pip-*.dist-info"):
-        return Version(path.name.removeprefix("pip-").removesuffix(".dist-info"))
-    return Version("0")
 
 
 if TYPE_CHECKING:

@@ -486,3 +486,17 @@ def test_any_requirement_is_taken_or_invalid_input(text: str) -> None:
     except InvalidInput:
         return
     assert parse_requirement(parsed) == parsed
+
+
+def test_build_network_is_off_and_may_be_said_for_all_or_one(tmp_path: Path) -> None:
+    text = 'release = "1"\ntargets = ["cp311-linux_x86_64-glibc2.36"]\n{top}\n'
+    text += '[services.a]\nrequirements = ["a"]\n[services.b]\nrequirements = ["b"]\nbuild-network = {b}\n'
+
+    def read(top: str, b: str) -> list[bool]:
+        spec = parse_release_spec(text.format(top=top, b=b).encode(), tmp_path / "release.toml")
+        return [service.build_network for service in spec.services]
+
+    assert read("", "true") == [False, True]
+    assert read("build-network = true", "false") == [True, False]
+    with pytest.raises(InvalidInput, match=r"'build-network' in \[services\.b\] must be a boolean"):
+        read("", '"yes"')
