@@ -41,6 +41,7 @@ _COMMANDS = {
     ),
     "find": ("distributor.commands.find", "", "Say which releases, services and hosts hold a package."),
     "sbom": ("distributor.commands.sbom", "", "Print an artifact's bill of materials, or its provenance."),
+    "site": ("distributor.commands.site", "site", "Write pages about a store, for a browser."),
     "serve-store": ("distributor.commands.serve_store", "", "Serve a directory store over HTTP, read-only."),
     "export": ("distributor.commands.export", "", "Write a release into one file, a bundle."),
     "import": ("distributor.commands.import_", "", "Add a bundle to a store."),

@@ -32,7 +32,12 @@ UNKNOWN_LICENCE = "unknown"
 
 def sbom_path(artifact: Artifact) -> str:
     """Return the path of *artifact*'s bill of materials."""
-    return f"sbom/{artifact.service}/{artifact.stem}.cdx.json"
+    return sbom_path_of(artifact.service, artifact.stem)
+
+
+def sbom_path_of(service: str, stem: str) -> str:
+    """Return the path of the bill of materials of the artifact labelled *stem*."""
+    return f"sbom/{service}/{stem}.cdx.json"
 
 
 def statement_path(artifact: Artifact) -> str:
@@ -42,7 +47,12 @@ def statement_path(artifact: Artifact) -> str:
 
 def provenance_path(artifact: Artifact) -> str:
     """Return the path of the signed statement in a store."""
-    return f"provenance/{artifact.service}/{artifact.stem}.intoto.json"
+    return provenance_path_of(artifact.service, artifact.stem)
+
+
+def provenance_path_of(service: str, stem: str) -> str:
+    """Return the path of the signed statement of the artifact labelled *stem*."""
+    return f"provenance/{service}/{stem}.intoto.json"
 
 
 def check_statement(data: bytes, artifact: Artifact, *, what: str) -> None:

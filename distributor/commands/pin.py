@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,8 @@ from distributor.commands.options import (
     store_option,
     warn_of_expiry,
 )
+from distributor.commands.site_option import require_site, site_option, update_site
+from manifests.console import Console
 
 if TYPE_CHECKING:
     from distributor.publishing.completeness import Place
@@ -37,6 +39,7 @@ _SPEC = Path("release.toml")
 )
 @click.option("--partial", is_flag=True, help="Pin it although services or targets lack.")
 @dry_run_option
+@site_option
 @json_option
 def command(
     release: str,
@@ -48,6 +51,7 @@ def command(
     *,
     partial: bool,
     dry_run: bool,
+    site: bool,
     as_json: bool,
 ) -> None:
     """Pin published artifacts as RELEASE: those in a BUILD_DIR, or each ARTIFACT by its name.
@@ -69,6 +73,7 @@ def command(
     from manifests.naming import release_name
 
     release_name(release)
+    require_site(wanted=site)
     opened = open_writable_store(store)
     repository = open_repository(opened, keys, () if dry_run else PIN_ROLES)
     pins = repository.pins_for(named_artifacts(names))
@@ -79,7 +84,7 @@ def command(
         check_complete(release, pins, wanted, source=source)
     pinned = repository.pin(release, pins, dry_run=dry_run)
     warn_of_expiry(repository.trust)
-    document = {
+    document: dict[str, Any] = {
         "store": opened.location,
         "release": pinned.release,
         "dry_run": dry_run,
@@ -88,6 +93,8 @@ def command(
             for pin in pinned.pins
         ],
     }
+    if site and not dry_run:
+        document["site"] = update_site(opened, repository.trust, store, Console(quiet=as_json))
     report(document, lambda: _text(pinned, dry_run=dry_run), as_json=as_json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,8 @@ from distributor.commands.options import (
     store_option,
     warn_of_expiry,
 )
+from distributor.commands.site_option import require_site, site_option, update_site
+from manifests.console import Console
 
 if TYPE_CHECKING:
     from distributor.publishing.promotion import Difference, Promotion
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 @store_option
 @keys_option
 @dry_run_option
+@site_option
 @json_option
 def command(
     release: str,
@@ -40,6 +43,7 @@ def command(
     keys: Path,
     *,
     dry_run: bool,
+    site: bool,
     as_json: bool,
 ) -> None:
     """Make CHANNEL (candidate, stable, any name) mean RELEASE: for hosts that install by channel.
@@ -58,12 +62,13 @@ def command(
     from distributor.publishing.repository import PIN_ROLES, open_repository
     from distributor.stores.location import open_writable_store
 
+    require_site(wanted=site)
     opened = open_writable_store(store)
     repository = open_repository(opened, keys, () if dry_run else PIN_ROLES)
     done = promote(repository, channel, release, who=who or _user(), why=why, dry_run=dry_run)
     warn_of_expiry(repository.trust)
     move = done.move
-    document = {
+    document: dict[str, Any] = {
         "store": opened.location,
         "channel": move.channel,
         "release": move.release,
@@ -80,6 +85,8 @@ def command(
             {"service": service, "release": name, "barrier": words} for service, name, words in done.barriers
         ],
     }
+    if site and not dry_run:
+        document["site"] = update_site(opened, repository.trust, store, Console(quiet=as_json))
     report(document, lambda: _text(done, dry_run=dry_run), as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,6 +15,7 @@ from distributor.commands.options import (
     store_option,
     warn_of_expiry,
 )
+from distributor.commands.site_option import require_site, site_option, update_site
 from manifests.console import Console, size
 
 
@@ -34,6 +36,7 @@ from manifests.console import Console, size
     help="Make patches from what this release pins, for hosts that have it. May be repeated.",
 )
 @jobs_option
+@site_option
 @json_option
 def command(
     build_dirs: tuple[Path, ...],
@@ -42,6 +45,7 @@ def command(
     patch_from: tuple[str, ...],
     jobs: int,
     *,
+    site: bool,
     as_json: bool,
 ) -> None:
     """Publish what was built in BUILD_DIR: every artifacts/SERVICE/*.json and its tarball.
@@ -60,6 +64,7 @@ def command(
     from distributor.publishing.repository import PUBLISH_ROLES, open_repository
     from distributor.stores.location import open_writable_store
 
+    require_site(wanted=site)
     opened = open_writable_store(store)
     console = Console(quiet=as_json)
     repository = open_repository(opened, keys, PUBLISH_ROLES)
@@ -74,12 +79,14 @@ def command(
     console.done()
     warn_of_expiry(repository.trust)
     result = done.result
-    document = {
+    document: dict[str, Any] = {
         "store": opened.location,
         "published": list(result.published),
         "unchanged": list(result.unchanged),
         "patches": done.patches,
     }
+    if site:
+        document["site"] = update_site(opened, repository.trust, store, console)
     lines = [
         f"published {path}" + (f" ({size(done.patches[path])} of patches)" if path in done.patches else "")
         for path in result.published

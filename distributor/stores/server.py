@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from distributor.stores.directory import DirectoryStore
+from distributor.stores.media_types import media_type
 from manifests import __version__
 from manifests.errors import InvalidInput, NotFound, Refused, StoreUnavailable
 
@@ -202,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         if _matches(self.headers.get("If-None-Match"), tag):
             self._head(304, None, headers)
             return
-        headers["Content-Type"] = "application/json" if path.endswith(".json") else "application/octet-stream"
+        headers["Content-Type"] = media_type(path)
         headers["X-Content-Type-Options"] = "nosniff"
         # A date is never strong enough for If-Range: files change twice within its second.
         unchanged = self.headers.get("If-Range", tag).strip() == tag

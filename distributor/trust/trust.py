@@ -138,9 +138,12 @@ class Trust:
         """Where the store is, for messages."""
         return self._store.location
 
-    def read(self, target: TargetFile) -> bytes:
-        """Return the bytes of *target*, which something verified names. Raises as ``document`` does."""
-        return self._client.read(target)
+    def read(self, target: TargetFile, *, keep: bool = True) -> bytes:
+        """Return the bytes of *target*, which something verified names. Raises as ``document`` does.
+
+        Without *keep* they are not remembered here.
+        """
+        return self._client.read(target, keep=keep)
 
     def document(self, path: str) -> bytes:
         """Return the verified bytes of what is signed at *path*. Raises NotFound where nothing is."""

@@ -127,10 +127,11 @@ class TufClient:
         with self._session():
             return self._refreshed().responsible(path)
 
-    def read(self, target: TargetFile) -> bytes:
+    def read(self, target: TargetFile, *, keep: bool = True) -> bytes:
         """Return the bytes of *target*, never reading more than its signed length.
 
-        Raises NotFound where they are missing, VerificationFailed where they are not what was signed.
+        Without *keep* they are not remembered here: for whoever reads thousands, once. Raises NotFound
+        where they are missing, VerificationFailed where they are not what was signed.
         """
         digest = target.hashes.get("sha256", "")
         # Builders sign the digest, and may be anybody: it must not name another file.
@@ -142,6 +143,8 @@ class TufClient:
             if self.is_target(target, data):
                 return data
         data = self._fetch_target(target)
+        if not keep:
+            return data
         with self._session():  # alone: who else comes sweeps temporary files
             remembered.parent.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._directory)

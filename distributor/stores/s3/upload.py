@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from distributor.stores.media_types import media_type
 from distributor.stores.s3.errors import is_final
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 # At most THREADS parts are on their way and one is read: some 50 MB, whatever the object's size.
 PART_SIZE = 8 * 1024 * 1024
 _THREADS = 4
-_CONTENT_TYPES = {".json": "application/json", ".gz": "application/gzip", ".zst": "application/zstd"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,6 @@ class Upload:
     def arguments(self) -> dict[str, Any]:
         """Return what completing it takes."""
         return {"UploadId": self.upload_id, "MultipartUpload": {"Parts": list(self.parts)}}
-
-
-def content_type(path: str) -> str:
-    """Return the media type for the object *path*."""
-    return next(
-        (kind for suffix, kind in _CONTENT_TYPES.items() if path.endswith(suffix)), "application/octet-stream"
-    )
 
 
 def in_parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -68,7 +61,7 @@ def upload(bucket: Bucket, path: str, parts: Iterable[bytes], complete: Callable
     Whatever *parts* raises leaves nothing behind, but for what an abort that fails leaves to sweeping.
     Raises botocore's errors.
     """
-    created = bucket.call("create_multipart_upload", path, ContentType=content_type(path))
+    created = bucket.call("create_multipart_upload", path, ContentType=media_type(path))
     upload_id = created["UploadId"]
     # Aborting what may have been completed (its answer was lost) is left alone: not every server
     # tells the two apart.

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from distributor.stores.media_types import media_type
 from distributor.stores.s3.client import HIDDEN
 from distributor.stores.s3.errors import Problem, is_final, problem_of, was_retried
 from distributor.stores.s3.lock import hold_store
 from distributor.stores.s3.reading import head, read_whole
-from distributor.stores.s3.upload import PART_SIZE, content_type, upload
+from distributor.stores.s3.upload import PART_SIZE, upload
 from manifests.errors import Refused, StoreUnavailable, VenvoyError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class ConditionalWriter:
         return False
 
     def _put(self, path: str, data: bytes, **condition: Any) -> None:
-        self._bucket.call("put_object", path, Body=data, ContentType=content_type(path), **condition)
+        self._bucket.call("put_object", path, Body=data, ContentType=media_type(path), **condition)
 
 
 class LockedWriter:
@@ -138,7 +139,7 @@ class LockedWriter:
 
     def put_absent(self, path: str, data: bytes) -> bool:
         """See Writer."""
-        return self._locked(path, None, "put_object", Body=data, ContentType=content_type(path))
+        return self._locked(path, None, "put_object", Body=data, ContentType=media_type(path))
 
     def complete_absent(self, parts: Upload) -> bool:
         """See Writer."""
@@ -146,7 +147,7 @@ class LockedWriter:
 
     def replace(self, path: str, data: bytes, etag: str) -> bool:
         """See Writer."""
-        return self._locked(path, etag, "put_object", Body=data, ContentType=content_type(path))
+        return self._locked(path, etag, "put_object", Body=data, ContentType=media_type(path))
 
     def _locked(self, path: str, etag: str | None, operation: str, **parameters: Any) -> bool:
         with hold_store(self._bucket) as claim:
