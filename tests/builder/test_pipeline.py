@@ -27,7 +27,7 @@ from manifests.artifact import Artifact, Checks, MutablePath, Overlap
 from manifests.errors import HostUnsuitable, Refused, StoreUnavailable, VerificationFailed
 from manifests.layout import END, SKELETON
 from tests.builder.interpreters import interpreter, target_of
-from tests.builder.layers import FAST, Silent, build_artifact, request_for, service_build
+from tests.builder.layer_factory import FAST, Silent, build_artifact, request_for, service_build
 from tests.wheel_factory import make_wheel
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from tests.builder.interpreters import interpreter
-from tests.builder.layers import build_artifact, service_build
+from tests.builder.layer_factory import build_artifact, service_build
 
 root, wheels, jobs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 build = service_build(*sorted(wheels.glob("*.whl")), interpreter=interpreter())
@@ -123,7 +123,10 @@ def test_the_wheels_place_day_and_modes_do_not_matter(
 def test_the_user_does_not_matter(wheels: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    for command in ([sys.executable, "-c", "import tests.builder.layers"], [str(executable()), "-c", ""]):
+    for command in (
+        [sys.executable, "-c", "import tests.builder.layer_factory"],
+        [str(executable()), "-c", ""],
+    ):
         try:
             subprocess.run(command, **_NOBODY, env={"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)  # type: ignore[call-overload] # fmt: skip
         except (OSError, subprocess.CalledProcessError):

@@ -13,7 +13,7 @@ from builder.layers.layer import LAYER_FORMAT
 from manifests.errors import HostUnsuitable
 from manifests.target import Target
 from tests.builder.interpreters import PYTHONS, executable, interpreter, target_of
-from tests.builder.layers import layer_of, request_for, unpack
+from tests.builder.layer_factory import layer_of, request_for, unpack
 from tests.wheel_factory import make_wheel
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from builder.layers.launchers import console_script, relocatable_script
 from manifests.errors import InvalidInput, VenvoyError
-from tests.builder.layers import layer_of, request_for
+from tests.builder.layer_factory import layer_of, request_for
 from tests.wheel_factory import make_wheel
 
 PYTHON = os.path.realpath(sys.executable)

@@ -16,7 +16,7 @@ import pytest
 from builder.layers.skeleton import build_skeleton, skeleton_key
 from manifests.layout import NAME_PLACEHOLDER, PREFIX_PLACEHOLDER, SKELETON_INDEX, TEMPLATES
 from tests.builder.interpreters import executable, target_of
-from tests.builder.layers import FAST, skeleton_bytes, unpack
+from tests.builder.layer_factory import FAST, skeleton_bytes, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def test_it_does_not_depend_on_the_machine(skeleton: bytes, tmp_path: Path) -> N
     settings = tmp_path / "virtualenv.ini"
     settings.write_text("[virtualenv]\nactivators = bash\nprompt = mine\n")
     code = (
-        "import os, sys; os.umask(0o077); from tests.builder.layers import skeleton_bytes; "
+        "import os, sys; os.umask(0o077); from tests.builder.layer_factory import skeleton_bytes; "
         "sys.stdout.buffer.write(skeleton_bytes())"
     )
     environment = {

@@ -19,7 +19,7 @@ from manifests.documents import Sha256
 from manifests.errors import Refused, StoreUnavailable, VenvoyError, VerificationFailed
 from manifests.layout import belongs_to_venv, index_path
 from tests.builder.interpreters import executable, interpreter, target_of
-from tests.builder.layers import layer_of, request_for, skeleton_bytes, unpack
+from tests.builder.layer_factory import layer_of, request_for, skeleton_bytes, unpack
 from tests.wheel_factory import make_wheel, sha256, zip_info
 
 if TYPE_CHECKING:

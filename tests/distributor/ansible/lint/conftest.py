@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from linting import RULES
+
+from tests.distributor.ansible.lint.linting import RULES
 
 
 @pytest.fixture(scope="session", autouse=True)

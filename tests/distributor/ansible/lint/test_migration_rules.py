@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from linting import SERVICES, Match, copy, count, lint, write_roles
+
+from tests.distributor.ansible.lint.linting import SERVICES, Match, copy, count, lint, write_roles
 
 TOGGLE = re.compile(r"\w+_venv_enabled\b")
 
