@@ -21,6 +21,7 @@ from manifests.errors import VenvoyError
 _COMMANDS = {
     "lock": ("builder.commands.lock", "build", "Resolve each service for each target into a lock (PEP 751)."),
     "build": ("builder.commands.build", "build", "Build the artifacts of a release from its locks."),
+    "cache": ("builder.commands.cache", "build", "Show and clean the cache of wheels and layers."),
     "worker": ("builder.commands.worker", "build,cluster", "Build for a cluster on this machine."),
     "tool": ("builder.commands.tool", "build", "Build Venvoy's own host part, for hosts that have nothing."),
     "init": ("distributor.commands.init", "sign", "Set up a store and the keys that sign for it."),

@@ -129,6 +129,7 @@ def command(
       venvoy build --cluster tls://build1:8786 --cluster-ca ca.pem --cluster-cert me.pem --cluster-key me.key
       venvoy build --remote https://builds.example --token-file /etc/ci/venvoy-token --publish
     """
+    from builder.caching.usage import registered
     from builder.describing.describer import Describer
     from builder.describing.provenance import BuildRun
     from builder.jobs import chosen_jobs, lock_path
@@ -152,7 +153,7 @@ def command(
         options={"compression": compression, "level": chosen_level, "bytecode": not no_pyc},
     )
     progress = BuildSteps(console)
-    with crew_choice.hire(jobs, console.line) as crew:
+    with registered(cache), crew_choice.hire(jobs, console.line) as crew:
         preparation = Preparation(
             cache=WheelCache(cache),
             sources=sources,

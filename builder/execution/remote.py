@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builder.caching.place import cache_identity, default_cache
+from builder.caching.usage import registered
 from builder.execution.local import build_into
 from builder.execution.offers import Offer
 from builder.execution.share import Share, open_share
@@ -135,13 +136,14 @@ def build_layer_remotely(request: LayerRequest, offer: Offer, delivery: Delivery
     site = _worksite()
     share = site.share_for(delivery)
     cache = LayerCache(site.cache)
-    if cache.get(request.key) is None:
-        wheel = _wheel(site, request, share)
-        python = _interpreter(offer).executable if request.interpreter is not None else None
-        with _ONE_LAYER:
-            build_into(site.cache, replace(request, wheel=wheel, interpreter=python))
-    if share is not None:
-        share.put_layer(cache, request.key)
+    with registered(site.cache):
+        if cache.get(request.key) is None:
+            wheel = _wheel(site, request, share)
+            python = _interpreter(offer).executable if request.interpreter is not None else None
+            with _ONE_LAYER:
+                build_into(site.cache, replace(request, wheel=wheel, interpreter=python))
+        if share is not None:
+            share.put_layer(cache, request.key)
     return request.key
 
 
@@ -152,14 +154,15 @@ def build_wheel_remotely(order: WheelOrder, delivery: Delivery) -> BuiltWheel:
     cache = WheelCache(site.cache)
     options = replace(order.options, sandbox=stricter(site.sandbox, order.options.sandbox))
     builder = SdistBuilder(cache, order.target, _interpreter(order.offer), options, _log.warning)
-    if share is not None:
-        share.get_sdist(cache, order.package)
-    wheel = builder.cached(order.package)
-    if wheel is None:
-        with Downloads() as downloads:
-            wheel = builder.build(order.package, _sources(order.options, downloads))
-    if share is not None:
-        share.put_wheel(wheel.path, wheel.sha256)
+    with registered(site.cache):
+        if share is not None:
+            share.get_sdist(cache, order.package)
+        wheel = builder.cached(order.package)
+        if wheel is None:
+            with Downloads() as downloads:
+                wheel = builder.build(order.package, _sources(order.options, downloads))
+        if share is not None:
+            share.put_wheel(wheel.path, wheel.sha256)
     return BuiltWheel(name=wheel.name, sha256=wheel.sha256, size=wheel.size)
 
 

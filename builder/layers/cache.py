@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from builder.caching.usage import use
 from builder.layers.elf import ElfFile
 from builder.layers.layer import LayerRecord
 from manifests.artifact import EntryPoint
@@ -40,7 +41,8 @@ class LayerCache:
             size = self.blob(key).stat().st_size
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return record if record.key == key and size == record.length else None
+        whole = record.key == key and size == record.length
+        return record if whole and use(self._root.parent, self._facts(key)) else None
 
     def blob(self, key: Sha256) -> Path:
         """Return where the layer's bytes lie."""

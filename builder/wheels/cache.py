@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.caching.usage import use
 from builder.wheels.check import check_wheel
 from manifests.atomic_file import temporary_name, write_atomically
 from manifests.documents import Sha256, canonical_json, parse_json, sha256_file
@@ -68,12 +69,12 @@ class WheelCache:
         wheel checks its digest, and calls ``discard`` where that differs.
         """
         path = _place(self._wheels, sha256, name)
-        return Path(path) if _looks_whole(path, size, is_zip=True) else None
+        return Path(path) if _looks_whole(path, size, is_zip=True) and use(self.root, path) else None
 
     def get_sdist(self, sha256: str, name: str, *, size: int | None = None) -> Path | None:
         """Return the path of an sdist, or None where it is absent, unreadable or of another size."""
         path = _place(self._sdists, sha256, name)
-        return Path(path) if _looks_whole(path, size, is_zip=False) else None
+        return Path(path) if _looks_whole(path, size, is_zip=False) and use(self.root, path) else None
 
     def add(self, content: Content, *, name: str, sha256: str | None, origin: str) -> CachedWheel:
         """Take in a wheel: hash while copying, check all members, then let it appear.
@@ -106,6 +107,7 @@ class WheelCache:
         except (OSError, InvalidInput):
             return None  # built again; the cache is never the only copy of anything
         wheel = self.get(sha256, name, size=size)
+        use(self.root, path)
         return None if wheel is None else CachedWheel(name=name, sha256=sha256, path=wheel, size=size)
 
     def note_built(self, key: str, wheel: CachedWheel) -> None:
@@ -154,7 +156,8 @@ class WheelCache:
         final = Path(_place(root, digest, path.name))
         final.parent.mkdir(parents=True, exist_ok=True)
         # Somebody may have added it meanwhile. A good file stays (it may be in use); one that rotted goes.
-        if not _looks_whole(str(final), path.stat().st_size, is_zip=False) or sha256_file(final) != digest:
+        there = _looks_whole(str(final), path.stat().st_size, is_zip=False) and use(self.root, final)
+        if not there or sha256_file(final) != digest:
             path.replace(final)
         return final
 

@@ -1,0 +1,152 @@
+"""``venvoy cache``: what the build stage keeps, and what of it may go."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from builder.caching.place import default_cache
+from manifests.console import size
+
+if TYPE_CHECKING:
+    from builder.caching.inventory import Entry
+
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+class _Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A number with one of *units* behind it; the value is the product."""
+
+    def __init__(self, name: str, units: dict[str, int], example: str) -> None:
+        self.name = name
+        self._units = units
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d{1,12})([A-Za-z]?)", value)
+        if match is None or match[2] not in self._units:
+            self.fail(f"{value!r} is not {self.name}; write for instance {self._example}", param, ctx)
+        return int(match[1]) * self._units[match[2]]
+
+
+_cache_option = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_cache,
+    envvar="VENVOY_CACHE",
+    help="The cache of wheels and layers. Also VENVOY_CACHE. [default: ~/.cache/venvoy]",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group("cache")
+def command() -> None:
+    """Show and clean the cache of wheels, sdists and layers that builds use.
+
+    All of it can be fetched or built again: cleaning costs time at the next build, and nothing else.
+
+    \b
+    Examples:
+      venvoy cache show
+      venvoy cache clean --older-than 30d --max-size 50G --dry-run
+      venvoy cache clean --older-than 30d --max-size 50G
+    """
+
+
+@command.command("show")
+@_cache_option
+@_json_option
+def show(*, cache: Path, as_json: bool) -> None:
+    """Show what the cache holds, how large it is, and when it was used last.
+
+    \b
+    Examples:
+      venvoy cache show
+      venvoy cache show --cache /srv/venvoy/cache --json
+    """
+    from builder.caching.inventory import KINDS, entries, leftovers
+    from builder.caching.usage import count_running
+
+    found = [*entries(cache), *leftovers(cache)]
+    running = count_running(cache)
+    rows = [_row(kind, [entry for entry in found if entry.kind == kind]) for kind in (*KINDS, "tmp")]
+    if as_json:
+        document = {"cache": str(cache), "kinds": rows, "running_builds": running}
+        click.echo(json.dumps(document, indent=2))
+        return
+    click.echo(f"{cache}, {size(sum(row['size'] for row in rows))}, {running} running builds")
+    for row in rows:
+        if row["entries"]:
+            oldest = time.strftime("%Y-%m-%d", time.localtime(row["least_recently_used"]))
+            click.echo(
+                f"  {row['kind']:<8} {row['entries']:>7}  {size(row['size']):>10}  oldest use {oldest}"
+            )
+
+
+@command.command("clean")
+@_cache_option
+@click.option(
+    "--older-than",
+    "age",
+    type=_Amount("an age", _SPANS, "30d (m, h, d, w)"),
+    metavar="AGE",
+    help="Remove what was not used for so long: 90m, 12h, 30d, 8w.",
+)
+@click.option(
+    "--max-size",
+    type=_Amount("a size", _UNITS, "50G (K, M, G, T)"),
+    metavar="SIZE",
+    help="Then remove what was used least recently, until no more than this is left: 500M, 50G.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@_json_option
+def clean(*, cache: Path, age: int | None, max_size: int | None, dry_run: bool, as_json: bool) -> None:
+    """Remove what was not used for long, or is too much, and what killed builds left.
+
+    Safe beside running builds: what one of them has looked up stays. A shared cache is cleaned on
+    any one of its machines.
+
+    \b
+    Examples:
+      venvoy cache clean --older-than 30d
+      venvoy cache clean --max-size 50G --dry-run
+    """
+    from builder.caching.clean import clean as clean_cache
+
+    if age is None and max_size is None:
+        raise click.UsageError("name what may go: --older-than AGE, --max-size SIZE, or both")
+    cleaned = clean_cache(cache, age=age, size=max_size, dry_run=dry_run)
+    if as_json:
+        document = {
+            "cache": str(cache),
+            "dry_run": dry_run,
+            "removed": [
+                {"kind": entry.kind, "name": entry.name, "size": entry.size} for entry in cleaned.removed
+            ],
+            "freed": cleaned.size,
+            "kept_for_running_builds": cleaned.kept_for_builds,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    what = "would remove" if dry_run else "removed"
+    kept = cleaned.kept_for_builds
+    more = f"; kept {kept} that running builds use" if kept else ""
+    click.echo(f"{what} {len(cleaned.removed)} entries, {size(cleaned.size)}, from {os.fspath(cache)}{more}")
+
+
+def _row(kind: str, found: list[Entry]) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "entries": len(found),
+        "size": sum(entry.size for entry in found),
+        "least_recently_used": min((entry.used for entry in found), default=None),
+    }
