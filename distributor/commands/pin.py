@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from distributor.commands.managing import open_managed, propose_option
 from distributor.commands.options import (
     dry_run_option,
     json_option,
@@ -38,6 +39,7 @@ _SPEC = Path("release.toml")
     "[default: release.toml, if it is of RELEASE]",
 )
 @click.option("--partial", is_flag=True, help="Pin it although services or targets lack.")
+@propose_option
 @dry_run_option
 @site_option
 @json_option
@@ -48,6 +50,7 @@ def command(
     keys: Path,
     base: str | None,
     spec: Path | None,
+    propose: Path | None,
     *,
     partial: bool,
     dry_run: bool,
@@ -58,24 +61,24 @@ def command(
 
     All services and targets of the spec must be there; without a spec, all services on all targets that
     one of them has. Needs the keys of releases, snapshot and timestamp. A release is pinned once and for
-    all; the same pins again change nothing.
+    all; the same pins again change nothing. With --propose the key of releases is enough, and the store is
+    only read: 'venvoy forward' brings it there.
 
     \b
     Examples:
       venvoy pin 2026.1.0 build/
       venvoy pin 2026.1.1 build/ --from 2026.1.0 --dry-run
       venvoy pin 2026.1.1 keystone-28.0.0-cp311-linux_x86_64-glibc2.36-0123456789ab --partial
+      venvoy pin 2026.1.0 build/ --store https://builds.example/store --propose 2026.1.0.json
     """
     from distributor.publishing.built_files import named_artifacts
     from distributor.publishing.completeness import check_complete, combined
-    from distributor.publishing.repository import PIN_ROLES, open_repository
-    from distributor.stores.location import open_writable_store
     from manifests.naming import release_name
 
     release_name(release)
     require_site(wanted=site)
-    opened = open_writable_store(store)
-    repository = open_repository(opened, keys, () if dry_run else PIN_ROLES)
+    managed = open_managed(store, keys, propose=propose, dry_run=dry_run, site=site)
+    repository = managed.repository
     pins = repository.pins_for(named_artifacts(names))
     if base is not None:
         pins = combined(repository.trust.pins(base).pins, pins)
@@ -83,9 +86,10 @@ def command(
         wanted, source = _wanted(release, pins, spec)
         check_complete(release, pins, wanted, source=source)
     pinned = repository.pin(release, pins, dry_run=dry_run)
+    managed.finish()
     warn_of_expiry(repository.trust)
     document: dict[str, Any] = {
-        "store": opened.location,
+        "store": managed.location,
         "release": pinned.release,
         "dry_run": dry_run,
         "pins": [
@@ -94,7 +98,7 @@ def command(
         ],
     }
     if site and not dry_run:
-        document["site"] = update_site(opened, repository.trust, store, Console(quiet=as_json))
+        document["site"] = update_site(managed.store, repository.trust, store, Console(quiet=as_json))
     report(document, lambda: _text(pinned, dry_run=dry_run), as_json=as_json)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from distributor.commands.managing import open_managed, propose_option
 from distributor.commands.options import (
     dry_run_option,
     json_option,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--who", metavar="NAME", help="Who decided it. [default: this user on this machine]")
 @store_option
 @keys_option
+@propose_option
 @dry_run_option
 @site_option
 @json_option
@@ -41,6 +43,7 @@ def command(
     who: str | None,
     store: str,
     keys: Path,
+    propose: Path | None,
     *,
     dry_run: bool,
     site: bool,
@@ -50,7 +53,8 @@ def command(
 
     Signed, and recorded with who, when and why. Going back is a promote like any other; where a release
     in between has a rollback barrier, it says so: databases do not go back. Needs the keys of releases,
-    snapshot and timestamp; --dry-run needs none.
+    snapshot and timestamp; --dry-run needs none. With --propose the key of releases is enough, and the
+    store is only read: 'venvoy forward' brings it there.
 
     \b
     Examples:
@@ -59,17 +63,16 @@ def command(
       venvoy promote 2026.1.0 stable --why "back: incident 815"
     """
     from distributor.publishing.promotion import promote
-    from distributor.publishing.repository import PIN_ROLES, open_repository
-    from distributor.stores.location import open_writable_store
 
     require_site(wanted=site)
-    opened = open_writable_store(store)
-    repository = open_repository(opened, keys, () if dry_run else PIN_ROLES)
+    managed = open_managed(store, keys, propose=propose, dry_run=dry_run, site=site)
+    repository = managed.repository
     done = promote(repository, channel, release, who=who or _user(), why=why, dry_run=dry_run)
+    managed.finish()
     warn_of_expiry(repository.trust)
     move = done.move
     document: dict[str, Any] = {
-        "store": opened.location,
+        "store": managed.location,
         "channel": move.channel,
         "release": move.release,
         "came_from": move.came_from,
@@ -86,7 +89,7 @@ def command(
         ],
     }
     if site and not dry_run:
-        document["site"] = update_site(opened, repository.trust, store, Console(quiet=as_json))
+        document["site"] = update_site(managed.store, repository.trust, store, Console(quiet=as_json))
     report(document, lambda: _text(done, dry_run=dry_run), as_json=as_json)
 
 

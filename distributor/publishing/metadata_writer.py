@@ -51,10 +51,14 @@ class State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """New content of one role: *body*, with the version that it follows, and who delegates to it."""
+    """New content of one role: *body*, with the version that it follows, and who delegates to it.
+
+    Where it was *signed* elsewhere, *body* has its own version already, and these bytes are written.
+    """
 
     body: Targets
     delegator: str
+    signed: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,8 +173,12 @@ class MetadataWriter:
             delegator = changed.body if changed else targets
             if changed is None and change.delegator != Targets.type:
                 delegator = expect(trust.signed(change.delegator), Targets)
-            change.body.expires = expiry(role, now)
-            data = self._write_next(role, change.body, delegator)
+            if change.signed is None:
+                change.body.expires = expiry(role, now)
+                data = self._write_next(role, change.body, delegator)
+            else:
+                data = change.signed
+                self.write_given(metadata_path(role, change.body.version), data)
             snapshot.meta[f"{role}.json"] = meta_file(change.body.version, data, role=role)
         if given.targets is not None:
             data = given.targets.to_bytes()

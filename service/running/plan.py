@@ -60,6 +60,15 @@ class Plan:
             raise Refused("this service has no store to publish to: start it with --store")
         return ["publish", str(workspace.output), "--store", self.store, "--keys", str(self.keys)]
 
+    def forward_command(self, file: Path) -> list[str]:
+        """Return the arguments of ``venvoy`` that show to hosts what managers signed into *file*.
+
+        Raises Refused without a store.
+        """
+        if self.store is None:
+            raise Refused("this service has no store to forward to: start it with --store")
+        return ["forward", str(file), "--store", self.store, "--keys", str(self.keys)]
+
     def check(self) -> None:
         """Check what can be known beforehand.
 

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from manifests import __version__
 from service.core import Service
 from service.state.build import State
-from service.web import builds, pages, store
+from service.web import builds, pages, pins, store
 from service.web.access import Limiter, may_read, service_of
 from service.web.metrics import Metrics
 from service.web.middleware import Bounds, Observed
@@ -78,7 +78,7 @@ def make_app(service: Service) -> FastAPI:
     app.state.limiter = Limiter(service.settings.rate)
     app.state.metrics = Metrics(service)
     add_handlers(app)
-    for router in (_router, builds.router, store.router, pages.router):
+    for router in (_router, builds.router, pins.router, store.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Bounds, limit=service.settings.max_request)

@@ -169,6 +169,22 @@ class ReleaseList(_Model):
     releases: list[ReleaseView]
 
 
+class Proposal(_Model):
+    """What release managers signed elsewhere, as 'venvoy pin --propose' writes it; bytes in base64."""
+
+    format: str = Field(max_length=20, examples=["1.0"])
+    releases: str = Field(description="The signed metadata of the role releases.")
+    documents: dict[_FileName, str] = Field(
+        max_length=100, description="The documents that it newly names, by their path in the store."
+    )
+
+
+class Forwarded(_Model):
+    """Releases and moves of channels that hosts see now, by path; none where they did before."""
+
+    forwarded: list[str]
+
+
 class Health(_Model):
     """How the service is."""
 

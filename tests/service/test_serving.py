@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,6 @@ from tests.small_site import PROJECT, venvoy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BUILDS = "/api/v1/builds"
 
@@ -77,6 +78,34 @@ def test_events_tell_everything_and_go_on_where_they_were_cut(site: ServiceSite)
     assert states[-1] == "built"
     later = site.call("GET", f"{BUILDS}/{build['id']}/events", headers={"Last-Event-ID": logs[0]["id"]}).text
     assert later.count("event: log") == len(logs) - 1
+
+
+def test_pins_that_managers_signed_are_forwarded_and_the_store_is_read(
+    site: ServiceSite, tmp_path: Path
+) -> None:
+    build = site.wait(site.submit(site.request("1.2.0"), publish=True)["id"])
+    managers = tmp_path / "managers"
+    managers.mkdir(mode=0o700)
+    for name in ("releases.pem", "root.json"):
+        shutil.copy2(site.site.keys / name, managers / name)
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login me password {site.token('read')}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    file = tmp_path / "pins.json"
+    stem = Path(build["artifacts"][0]["manifest"]).stem
+    done = venvoy(
+        *("pin", "1.2.0", stem, "--store", f"{site.url}/store", "--keys", managers, "--propose", file),
+        env={"NETRC": str(tmp_path / "netrc")},
+    )
+    assert done.returncode == 0, done.stderr
+    body = json.loads(file.read_text())
+    assert site.call("POST", "/api/v1/pins", token=site.token("build"), json=body).status_code == 403
+    answer = site.call("POST", "/api/v1/pins", json=body)
+    assert (answer.status_code, answer.json()) == (200, {"forwarded": ["pins/1.2.0.json"]})
+    (release,) = site.call("GET", "/api/v1/releases").json()["releases"]
+    assert (release["release"], release["pins"][0]["service"]) == ("1.2.0", "demo")
+    assert "1.2.0" in site.call("GET", "/releases").text
+    body["releases"] = body["releases"][:-4] + "AAAA"
+    assert site.call("POST", "/api/v1/pins", json=body).status_code == 422
 
 
 @pytest.mark.parametrize(
