@@ -17,6 +17,7 @@ from distributor.commands.options import (
 )
 from distributor.commands.site_option import require_site, site_option, update_site
 from manifests.console import Console, size
+from manifests.errors import InvalidInput
 
 
 @click.command(name="publish")
@@ -33,8 +34,10 @@ from manifests.console import Console, size
     "--patch-from",
     metavar="RELEASE",
     multiple=True,
-    help="Make patches from what this release pins, for hosts that have it. May be repeated.",
+    help="Make patches from what this release pins, for hosts that have it. May be repeated. [default: what "
+    "the channels pin now; without any, the newest release]",
 )
+@click.option("--no-patches", is_flag=True, help="Make no patches.")
 @jobs_option
 @site_option
 @json_option
@@ -45,13 +48,20 @@ def command(
     patch_from: tuple[str, ...],
     jobs: int,
     *,
+<<<<<<< HEAD
     site: bool,
+=======
+    no_patches: bool,
+>>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
     as_json: bool,
 ) -> None:
     """Publish what was built in BUILD_DIR: every artifacts/SERVICE/*.json and its tarball.
 
     Needs the keys of artifacts, snapshot and timestamp. Published names are never reused; the same
-    artifacts again change nothing.
+    artifacts again change nothing. Interrupted? Run it again: what was uploaded is not sent twice.
+
+    New artifacts get patches, by which hosts that have the last release fetch only what changed.
+    Patches that save nothing, or need more than 256 MB to be applied, are not published.
 
     \b
     Examples:
@@ -64,17 +74,29 @@ def command(
     from distributor.publishing.repository import PUBLISH_ROLES, open_repository
     from distributor.stores.location import open_writable_store
 
+<<<<<<< HEAD
     require_site(wanted=site)
+=======
+    if no_patches and patch_from:
+        raise InvalidInput("--no-patches and --patch-from contradict each other; give one of them")
+>>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
     opened = open_writable_store(store)
     console = Console(quiet=as_json)
     repository = open_repository(opened, keys, PUBLISH_ROLES)
+
+    def progress(step: str, count: int, total: int) -> None:
+        if step == "upload":
+            console.moved(step, count, total)
+        else:
+            console.bar(step, count, total, f"{count} of {total} layers")
+
     done = publish(
         repository,
         opened,
         find_built(build_dirs),
-        patch_from=patch_from,
+        patch_from=() if no_patches else patch_from or None,
         jobs=jobs,
-        progress=lambda service, count, total: console.bar(f"patch {service}", count, total),
+        progress=progress,
     )
     console.done()
     warn_of_expiry(repository.trust)
@@ -84,6 +106,7 @@ def command(
         "published": list(result.published),
         "unchanged": list(result.unchanged),
         "patches": done.patches,
+        "notes": list(done.notes),
     }
     if site:
         document["site"] = update_site(opened, repository.trust, store, console)
@@ -92,4 +115,5 @@ def command(
         for path in result.published
     ]
     lines += [f"unchanged {path}" for path in result.unchanged]
+    lines += done.notes
     report(document, lambda: "\n".join(lines), as_json=as_json)

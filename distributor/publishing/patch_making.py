@@ -145,6 +145,15 @@ def _joined(
     return MadePatches(document=document, file=file)
 
 
+def can_make_patches() -> bool:
+    """Say whether there is a zstd here that takes a prefix."""
+    try:
+        _prefix_zstd()
+    except HostUnsuitable:
+        return False
+    return True
+
+
 def _prefix_zstd() -> ModuleType:
     for name in ("compression.zstd", "backports.zstd"):
         try:

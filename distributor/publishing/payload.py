@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from distributor.publishing.built_files import read_manifest
@@ -14,6 +16,8 @@ from manifests.documents import MAX_DOCUMENT_BYTES, sha256_bytes
 from manifests.errors import NotFound, Refused, VerificationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from distributor.publishing.built_files import BuiltFiles
     from distributor.publishing.patch_making import MadePatches
     from distributor.stores.interface import Store
@@ -25,21 +29,57 @@ def target_of(path: str, data: bytes) -> TargetFile:
     return TargetFile(len(data), {"sha256": sha256_bytes(data)}, path)
 
 
-def store_artifact(store: Store, trust: Trust, built: BuiltFiles) -> TargetFile:
-    """Bring both files of *built* into *store*, where they are not yet, and return what to sign.
+def store_artifacts(
+    store: Store,
+    trust: Trust,
+    artifacts: Sequence[BuiltFiles],
+    *,
+    jobs: int = 1,
+    moved: Callable[[int], None] = lambda _: None,
+) -> dict[str, TargetFile]:
+    """Bring both files of all *artifacts* into *store*, where they are not yet: *jobs* at a time.
 
-    Raises VerificationFailed where the files are not what the manifest says, or the store's copies
-    are damaged; Refused where other bytes stand under these names.
+    Returns what to sign, by path. *moved* is told of the bytes, one thread at a time. Raises
+    VerificationFailed where the files are not what the manifest says, or the store's copies are damaged;
+    Refused where other bytes stand under these names.
     """
+    signed = trust.entries(ARTIFACTS)
+    stored: dict[str, TargetFile] = {}
+    new = []
+    for built in artifacts:
+        path = built.artifact.manifest_path
+        _check_manifest(built)
+        if path in signed:
+            stored[path] = _confirm(store, trust, built, signed[path])
+        else:
+            new.append(built)
+    if jobs <= 1 or len(new) <= 1:
+        return stored | {built.artifact.manifest_path: _bring(store, built, moved) for built in new}
+    one = threading.Lock()
+
+    def counted(count: int) -> None:
+        with one:
+            moved(count)
+
+    with ThreadPoolExecutor(min(jobs, len(new)), thread_name_prefix="publish") as pool:
+        futures = {built.artifact.manifest_path: pool.submit(_bring, store, built, counted) for built in new}
+        try:
+            return stored | {path: future.result() for path, future in futures.items()}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _check_manifest(built: BuiltFiles) -> None:
+    if read_manifest(built.manifest) != built.artifact.to_json():
+        raise VerificationFailed(f"{built.manifest} is not the canonical manifest of {built.artifact.stem}")
+
+
+def _bring(store: Store, built: BuiltFiles, moved: Callable[[int], None]) -> TargetFile:
     artifact = built.artifact
     plain = artifact.to_json()
-    if read_manifest(built.manifest) != plain:
-        raise VerificationFailed(f"{built.manifest} is not the canonical manifest of {artifact.stem}")
-    signed = trust.entries(ARTIFACTS).get(artifact.manifest_path)
-    if signed is not None:
-        return _confirm(store, trust, built, signed)
     expect = Digest(artifact.length, artifact.sha256)
-    if not store.write_if_absent(artifact.tarball_path, built.tarball, expect=expect):
+    if not store.write_if_absent(artifact.tarball_path, built.tarball, expect=expect, moved=moved):
         _compare(store, artifact.tarball_path, expect)
     packed = compress(plain)
     if not store.write_if_absent(artifact.manifest_path, packed):

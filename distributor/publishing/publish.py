@@ -11,17 +11,20 @@ from pathlib import Path
 from distributor.layers.cache import piece_of, verified_bytes
 from distributor.layers.unpack import tar_bytes
 from distributor.publishing.built_files import BuiltFiles
-from distributor.publishing.patch_making import MadePatches, TarBytes, make_patches
+from distributor.publishing.patch_bases import default_bases, pinned
+from distributor.publishing.patch_making import MadePatches, TarBytes, can_make_patches, make_patches
 from distributor.publishing.repository import PublishResult, Repository
 from distributor.stores.interface import CHUNK_SIZE, Store
 from distributor.trust.trust import ARTIFACTS
 from manifests.artifact import Artifact, Layer
 from manifests.documents import sha256_bytes
-from manifests.errors import NotFound, VerificationFailed
+from manifests.errors import VerificationFailed
 from manifests.patches import patch_document_path
 
 Progress = Callable[[str, int, int], None]
-"""Called with a service, the patches made for it, and how many there will be."""
+"""Called with ``patch SERVICE``, the patches made for it and how many there will be; or with ``upload``, the
+bytes that were sent and how many there are.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class Published:
 
     result: PublishResult
     patches: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def publish(  # noqa: PLR0913 - what, where to, from what on, and how
@@ -37,18 +41,20 @@ def publish(  # noqa: PLR0913 - what, where to, from what on, and how
     store: Store,
     built: Sequence[BuiltFiles],
     *,
-    patch_from: Sequence[str] = (),
+    patch_from: Sequence[str] | None = None,
     jobs: int = 2,
     progress: Progress = lambda *_: None,
 ) -> Published:
     """Publish *built*, with patches from what the releases *patch_from* pin for the same services.
 
+    Without *patch_from*, new artifacts get patches from what hosts have now: see ``default_bases``.
     Raises what Repository.publish does, NotFound for a release that is not signed, HostUnsuitable
-    where patches cannot be made here.
+    where patches that were asked for cannot be made here.
     """
     with ExitStack() as stack:
         made = []
-        for old, new in _pairs(repository, built, patch_from):
+        pairs, notes = _wanted(repository, built, patch_from)
+        for old, new in pairs:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="venvoy-patches-")))
             patches = make_patches(
                 old,
@@ -57,12 +63,22 @@ def publish(  # noqa: PLR0913 - what, where to, from what on, and how
                 _in_file(new),
                 folder,
                 jobs=jobs,
-                progress=lambda done, total, name=new.artifact.service: progress(name, done, total),  # type: ignore[misc]
+                progress=lambda done, total, name=new.artifact.service: progress(
+                    f"patch {name}", done, total
+                ),  # type: ignore[misc]
             )
             if patches is not None:
                 made.append(patches)
-        result = repository.publish(built, made)
-    return Published(result=result, patches=_lengths(made, result))
+        total = sum(item.artifact.length for item in built)
+        done = 0
+
+        def moved(count: int) -> None:
+            nonlocal done
+            done += count
+            progress("upload", done, total)
+
+        result = repository.publish(built, made, jobs=jobs, moved=moved)
+    return Published(result=result, patches=_lengths(made, result), notes=notes)
 
 
 def _lengths(made: Sequence[MadePatches], result: PublishResult) -> dict[str, int]:
@@ -70,29 +86,30 @@ def _lengths(made: Sequence[MadePatches], result: PublishResult) -> dict[str, in
     return {path: length for path, length in documents.items() if path in result.published}
 
 
-def _pairs(
-    repository: Repository, built: Sequence[BuiltFiles], releases: Sequence[str]
-) -> list[tuple[Artifact, BuiltFiles]]:
-    """Return old and new of each artifact that a release pins too, unless its patches are signed already."""
-    if not releases:
-        return []
+def _wanted(
+    repository: Repository, built: Sequence[BuiltFiles], releases: Sequence[str] | None
+) -> tuple[list[tuple[Artifact, BuiltFiles]], tuple[str, ...]]:
+    """Return old and new of each artifact that is to get patches, and why some that could get none."""
+    if releases is not None and not releases:
+        return [], ()
     trust = repository.trust
     signed = trust.entries(ARTIFACTS)
     pairs: dict[str, tuple[Artifact, BuiltFiles]] = {}
-    for release in releases:
-        pins = trust.pins(release)
-        for item in built:
-            new = item.artifact
-            try:
-                found = pins.find(new.service, str(new.target))
-            except NotFound:
-                continue  # a service that the release did not have
-            for pin in found:
-                old = trust.manifest(pin)
-                path = patch_document_path(new.service, new.stem, old.identity)
-                if old.identity != new.identity and path not in signed:
-                    pairs[path] = old, item
-    return list(pairs.values())
+    for item in built:
+        new = item.artifact
+        if releases is None and new.manifest_path in signed:
+            continue  # it was published before, with or without patches
+        if releases is None:
+            bases = default_bases(trust, new)
+        else:
+            bases = [old for release in releases for old in pinned(trust.pins(release), trust, new)]
+        for old in bases:
+            path = patch_document_path(new.service, new.stem, old.identity)
+            if old.identity != new.identity and path not in signed:
+                pairs[path] = old, item
+    if releases is None and pairs and not can_make_patches():
+        return [], ("no patches were made: that needs 'backports.zstd' (before Python 3.14)",)
+    return list(pairs.values()), ()
 
 
 def _in_store(store: Store, artifact: Artifact) -> TarBytes:

@@ -19,7 +19,7 @@ from distributor.publishing.contents import store_contents, with_contents
 from distributor.publishing.initialisation import ROOT_FILE, initialise
 from distributor.publishing.keys import load_signers
 from distributor.publishing.metadata_writer import Change, MetadataWriter, expect
-from distributor.publishing.payload import store_artifact, store_document, store_patches, target_of
+from distributor.publishing.payload import store_artifacts, store_document, store_patches, target_of
 from distributor.publishing.prune_record import PrunedMeanwhile, expect_generation, settled_generation
 from distributor.trust.roles import bin_delegations, is_bin
 from distributor.trust.trust import Trust
@@ -96,15 +96,24 @@ class Repository:
         """The verified present state."""
         return self.writer.state().trust
 
-    def publish(self, artifacts: Sequence[BuiltFiles], patches: Sequence[MadePatches] = ()) -> PublishResult:
+    def publish(
+        self,
+        artifacts: Sequence[BuiltFiles],
+        patches: Sequence[MadePatches] = (),
+        *,
+        jobs: int = 1,
+        moved: Callable[[int], None] = lambda _: None,
+    ) -> PublishResult:
         """Store and sign *artifacts*, and *patches* to them. The same bytes again change nothing.
+
+        *jobs* artifacts are uploaded at a time; *moved* is told of the bytes.
 
         Raises Refused for other bytes under a published name, VerificationFailed where a file is not
         what its manifest says or the store's state does not verify; then nothing of it is visible.
         """
         for last in (False, False, True):
             generation = settled_generation(self.store)
-            stored = self._store(artifacts, patches)
+            stored = self._store(artifacts, patches, jobs, moved)
             try:
                 added = self._sign(stored, lambda _, seen=generation: expect_generation(self.store, seen))  # type: ignore[misc]
             except PrunedMeanwhile:
@@ -115,13 +124,15 @@ class Repository:
         return PublishResult(published=added, unchanged=tuple(sorted(set(stored) - set(added))))
 
     def _store(
-        self, artifacts: Sequence[BuiltFiles], patches: Sequence[MadePatches]
+        self,
+        artifacts: Sequence[BuiltFiles],
+        patches: Sequence[MadePatches],
+        jobs: int,
+        moved: Callable[[int], None],
     ) -> dict[str, TargetFile]:
         """Bring all files into the store, and return what is to be signed, by path."""
         trust = self.trust
-        stored = {
-            built.artifact.manifest_path: store_artifact(self.store, trust, built) for built in artifacts
-        }
+        stored = store_artifacts(self.store, trust, artifacts, jobs=jobs, moved=moved)
         stored |= store_companions(
             self.store, trust, artifacts, lambda path: self.writer.signers(trust.responsible(path)[0])[0]
         )

@@ -10,13 +10,17 @@ from distributor.stores.interface import CHUNK_SIZE
 from manifests.errors import NotFound, StoreUnavailable, VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from distributor.stores.interface import Digest
 
 
-def checked_chunks(source: Path | bytes, expect: Digest | None) -> Iterator[bytes]:
+def checked_chunks(
+    source: Path | bytes, expect: Digest | None, moved: Callable[[int], None] = lambda _: None
+) -> Iterator[bytes]:
     """Yield the bytes of *source* in chunks, and raise at the end unless they are the expected ones.
+
+    *moved* is told of each chunk when the next one is asked for.
 
     A consumer makes the copy visible only after the last chunk came without an error. Raises
     VerificationFailed, NotFound where *source* is no file, StoreUnavailable where it cannot be read.
@@ -30,6 +34,7 @@ def checked_chunks(source: Path | bytes, expect: Digest | None) -> Iterator[byte
             raise VerificationFailed(f"{name} is longer than the {expect.length} bytes of its manifest")
         digest.update(chunk)
         yield chunk
+        moved(len(chunk))
     if expect is not None and (length, digest.hexdigest()) != (expect.length, expect.sha256):
         raise VerificationFailed(
             f"{name} has {length} bytes and sha256 {digest.hexdigest()}, its manifest promises "

@@ -22,7 +22,7 @@ from manifests.documents import MAX_DOCUMENT_BYTES, sha256_bytes
 from manifests.errors import NotFound, Refused, StoreUnavailable, VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from distributor.stores.interface import Store
 
@@ -73,7 +73,14 @@ class DirectoryStore:
         except NotFound:
             return None
 
-    def write_if_absent(self, path: str, source: Path | bytes, *, expect: Digest | None = None) -> bool:
+    def write_if_absent(
+        self,
+        path: str,
+        source: Path | bytes,
+        *,
+        expect: Digest | None = None,
+        moved: Callable[[int], None] = lambda _: None,
+    ) -> bool:
         """Add an object unless one is there; see WriteStore."""
         if self.size(path) is not None:
             self._settle(path)
@@ -81,7 +88,7 @@ class DirectoryStore:
         with (
             self._errors(path),
             self._parent(path, create=True) as (parent, name),
-            self._temporary(parent, source, expect) as (descriptor, temporary),
+            self._temporary(parent, source, expect, moved) as (descriptor, temporary),
         ):
             made = _link(parent, temporary, name, descriptor)
             if made:  # web servers make entity tags of it: on all copies of a store one and the same
@@ -223,14 +230,18 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _temporary(
-        self, parent: int, source: Path | bytes, expect: Digest | None
+        self,
+        parent: int,
+        source: Path | bytes,
+        expect: Digest | None,
+        moved: Callable[[int], None] = lambda _: None,
     ) -> Iterator[tuple[int, str]]:
         """Give a durable copy of *source* under a temporary name, which is gone afterwards."""
         name = temporary_name()
         try:
             descriptor = os.open(name, _CREATE, 0o600, dir_fd=parent)
             try:
-                for chunk in checked_chunks(source, expect):
+                for chunk in checked_chunks(source, expect, moved):
                     write_all(descriptor, chunk)
                 os.fchmod(descriptor, 0o644)
                 os.fsync(descriptor)

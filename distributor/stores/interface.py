@@ -23,7 +23,7 @@ from manifests.errors import InvalidInput
 from manifests.naming import safe_relative_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from manifests.documents import Sha256
@@ -62,13 +62,21 @@ class ReadStore(Protocol):
 class WriteStore(ReadStore, Protocol):
     """Objects that can be added, and a few that can be replaced."""
 
-    def write_if_absent(self, path: str, source: Path | bytes, *, expect: Digest | None = None) -> bool:
+    def write_if_absent(
+        self,
+        path: str,
+        source: Path | bytes,
+        *,
+        expect: Digest | None = None,
+        moved: Callable[[int], None] = lambda _: None,
+    ) -> bool:
         """Store *source* as *path* and return True, or return False if an object is there already.
 
         Either way the object is durable on return: who was killed may have left it just visible.
         The object is durable before it is visible, and never visible in part. Where *expect* is given
         the bytes are hashed while they are copied: raises VerificationFailed, with nothing visible,
-        where they are not the expected ones; NotFound where *source* is no file.
+        where they are not the expected ones; NotFound where *source* is no file. *moved* is told of the
+        bytes that are read, perhaps by several threads.
         """
 
     def size(self, path: str) -> int | None:

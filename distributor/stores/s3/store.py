@@ -13,12 +13,13 @@ from distributor.stores.s3.client import HIDDEN, Bucket
 from distributor.stores.s3.errors import translated
 from distributor.stores.s3.lock import CLAIMS, server_time
 from distributor.stores.s3.reading import head, read_range, read_whole
+from distributor.stores.s3.resuming import remembered
 from distributor.stores.s3.upload import in_parts, upload
 from distributor.stores.s3.writing import PROBES, writer_for
 from manifests.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from distributor.stores.interface import Digest, Store
@@ -51,14 +52,21 @@ class S3Store:
             found = head(self._bucket, path)
         return None if found is None else int(found["ContentLength"])
 
-    def write_if_absent(self, path: str, source: Path | bytes, *, expect: Digest | None = None) -> bool:
+    def write_if_absent(
+        self,
+        path: str,
+        source: Path | bytes,
+        *,
+        expect: Digest | None = None,
+        moved: Callable[[int], None] = lambda _: None,
+    ) -> bool:
         """Add an object unless one is there; see WriteStore. What is large goes in parts, side by side."""
         with self._object(path):
             # Nothing large is sent, and no file read, for an object that is there.
             if head(self._bucket, path) is not None:
                 return False
             # The last of the parts comes only if all bytes were the expected ones.
-            parts = in_parts(checked_chunks(source, expect))
+            parts = in_parts(checked_chunks(source, expect, moved))
             first = next(parts)
             second = next(parts, None)
             writer = writer_for(self._bucket)
@@ -66,7 +74,8 @@ class S3Store:
                 return writer.put_absent(path, first)
             every = itertools.chain([first, second or b""], parts)
             del first, second  # they are large, and soon sent
-            return upload(self._bucket, path, every, writer.complete_absent)
+            with remembered(self._bucket, path, source, expect) as memory:
+                return upload(self._bucket, path, every, writer.complete_absent, memory)
 
     def read_versioned(self, path: str, *, limit: int) -> tuple[bytes, str] | None:
         """Return the object and its ETag; see WriteStore. Raises NotFound where there is no bucket."""

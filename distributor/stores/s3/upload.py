@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from distributor.stores.media_types import media_type
 from distributor.stores.s3.errors import is_final
+from distributor.stores.s3.resuming import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 # At most THREADS parts are on their way and one is read: some 50 MB, whatever the object's size.
 PART_SIZE = 8 * 1024 * 1024
 _THREADS = 4
+<<<<<<< HEAD
+=======
+# What a later run may go on after.
+_INTERRUPTIONS = (ClientError, BotoCoreError, OSError, KeyboardInterrupt)
+_CONTENT_TYPES = {".json": "application/json", ".gz": "application/gzip", ".zst": "application/zstd"}
+>>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +62,36 @@ def in_parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(part)
 
 
-def upload(bucket: Bucket, path: str, parts: Iterable[bytes], complete: Callable[[Upload], bool]) -> bool:
+def upload(
+    bucket: Bucket,
+    path: str,
+    parts: Iterable[bytes],
+    complete: Callable[[Upload], bool],
+    memory: Memory | None = None,
+) -> bool:
     """Send *parts*, have *complete* make them visible or not, and return what it returns.
 
-    Whatever *parts* raises leaves nothing behind, but for what an abort that fails leaves to sweeping.
-    Raises botocore's errors.
+    What a broken connection or an interruption leaves is kept for the next run where there is a *memory*
+    of it. Whatever else *parts* raises leaves nothing behind, but for what an abort that fails leaves to
+    sweeping. Raises botocore's errors.
     """
+<<<<<<< HEAD
     created = bucket.call("create_multipart_upload", path, ContentType=media_type(path))
     upload_id = created["UploadId"]
+=======
+    memory = memory or Memory()
+    upload_id = memory.upload_id or _begin(bucket, path, memory)
+>>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
     # Aborting what may have been completed (its answer was lost) is left alone: not every server
     # tells the two apart.
     unfinished = True
     try:
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="s3-upload") as pool:
             try:
-                sent = _send(bucket, path, upload_id, parts, pool)
-            except BaseException:
+                sent = _send(bucket, path, upload_id, parts, pool, memory)
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
+                unfinished = not (memory.keeps and isinstance(error, _INTERRUPTIONS))
                 raise
         unfinished = False
         try:
@@ -80,17 +100,34 @@ def upload(bucket: Bucket, path: str, parts: Iterable[bytes], complete: Callable
             unfinished = is_final(error)
             raise
         unfinished = not done
+        memory.forget()
         return done
     finally:
         if unfinished:
+            memory.forget()
             with contextlib.suppress(ClientError, BotoCoreError, OSError):
                 bucket.call("abort_multipart_upload", path, UploadId=upload_id)
 
 
-def _send(
-    bucket: Bucket, path: str, upload_id: str, parts: Iterable[bytes], pool: ThreadPoolExecutor
+def _begin(bucket: Bucket, path: str, memory: Memory) -> str:
+    created = bucket.call("create_multipart_upload", path, ContentType=content_type(path))
+    upload_id: str = created["UploadId"]
+    memory.remember(upload_id)
+    return upload_id
+
+
+def _send(  # noqa: PLR0913, PLR0917 - one upload, its parts, and who sends them
+    bucket: Bucket,
+    path: str,
+    upload_id: str,
+    parts: Iterable[bytes],
+    pool: ThreadPoolExecutor,
+    memory: Memory,
 ) -> tuple[dict[str, Any], ...]:
     def send(number: int, part: bytes) -> dict[str, Any]:
+        known = memory.has(number, part)
+        if known is not None:
+            return {"PartNumber": number, "ETag": known}
         answer = bucket.call("upload_part", path, UploadId=upload_id, PartNumber=number, Body=part)
         return {"PartNumber": number, "ETag": answer["ETag"]}
 

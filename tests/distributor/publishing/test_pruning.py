@@ -176,9 +176,9 @@ class Hooked(DirectoryStore):
         if self.count == self.at + 1:
             self.what()
 
-    def write_if_absent(self, path: str, source: Any, *, expect: Any = None) -> bool:
+    def write_if_absent(self, path: str, source: Any, **options: Any) -> bool:
         self._happens()
-        return super().write_if_absent(path, source, expect=expect)
+        return super().write_if_absent(path, source, **options)
 
     def replace_if_unchanged(self, path: str, data: bytes, version: str | None) -> bool:
         self._happens()

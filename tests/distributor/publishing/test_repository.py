@@ -65,9 +65,9 @@ class StoppingStore(DirectoryStore):
             raise Stopped
         self.writes -= 1
 
-    def write_if_absent(self, path: str, source: Any, *, expect: Any = None) -> bool:
+    def write_if_absent(self, path: str, source: Any, **options: Any) -> bool:
         self._count()
-        return super().write_if_absent(path, source, expect=expect)
+        return super().write_if_absent(path, source, **options)
 
     def replace_if_unchanged(self, path: str, data: bytes, version: str | None) -> bool:
         self._count()
