@@ -48,11 +48,8 @@ def command(
     patch_from: tuple[str, ...],
     jobs: int,
     *,
-<<<<<<< HEAD
     site: bool,
-=======
     no_patches: bool,
->>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
     as_json: bool,
 ) -> None:
     """Publish what was built in BUILD_DIR: every artifacts/SERVICE/*.json and its tarball.
@@ -74,12 +71,9 @@ def command(
     from distributor.publishing.repository import PUBLISH_ROLES, open_repository
     from distributor.stores.location import open_writable_store
 
-<<<<<<< HEAD
     require_site(wanted=site)
-=======
     if no_patches and patch_from:
         raise InvalidInput("--no-patches and --patch-from contradict each other; give one of them")
->>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
     opened = open_writable_store(store)
     console = Console(quiet=as_json)
     repository = open_repository(opened, keys, PUBLISH_ROLES)
