@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 # At most THREADS parts are on their way and one is read: some 50 MB, whatever the object's size.
 PART_SIZE = 8 * 1024 * 1024
 _THREADS = 4
-<<<<<<< HEAD
-=======
 # What a later run may go on after.
 _INTERRUPTIONS = (ClientError, BotoCoreError, OSError, KeyboardInterrupt)
-_CONTENT_TYPES = {".json": "application/json", ".gz": "application/gzip", ".zst": "application/zstd"}
->>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +71,8 @@ def upload(
     of it. Whatever else *parts* raises leaves nothing behind, but for what an abort that fails leaves to
     sweeping. Raises botocore's errors.
     """
-<<<<<<< HEAD
-    created = bucket.call("create_multipart_upload", path, ContentType=media_type(path))
-    upload_id = created["UploadId"]
-=======
     memory = memory or Memory()
     upload_id = memory.upload_id or _begin(bucket, path, memory)
->>>>>>> 3357b1c (Publish several artifacts at a time, with patches by default; go on with uploads that broke off)
     # Aborting what may have been completed (its answer was lost) is left alone: not every server
     # tells the two apart.
     unfinished = True
@@ -110,7 +101,7 @@ def upload(
 
 
 def _begin(bucket: Bucket, path: str, memory: Memory) -> str:
-    created = bucket.call("create_multipart_upload", path, ContentType=content_type(path))
+    created = bucket.call("create_multipart_upload", path, ContentType=media_type(path))
     upload_id: str = created["UploadId"]
     memory.remember(upload_id)
     return upload_id
