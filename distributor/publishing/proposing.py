@@ -60,7 +60,14 @@ class CollectingStore:
         """Yield a byte range; see ReadStore."""
         return self._store.stream(path, offset=offset, length=length)
 
-    def write_if_absent(self, path: str, source: Path | bytes, *, expect: Digest | None = None) -> bool:
+    def write_if_absent(
+        self,
+        path: str,
+        source: Path | bytes,
+        *,
+        expect: Digest | None = None,
+        moved: Callable[[int], None] = lambda _: None,
+    ) -> bool:
         """Keep an object; see WriteStore. What the store has already is known when it is forwarded."""
         data = source.read_bytes() if isinstance(source, Path) else source
         return self.added.setdefault(path, data) == data
