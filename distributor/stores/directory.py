@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from distributor.stores.copying import checked_chunks
 from distributor.stores.interface import CHUNK_SIZE, Digest, object_parts
+from distributor.stores.walking import walk
 from distributor.system.file_lock import hold_lock
-from manifests.atomic_file import TEMPORARY_PREFIX, sync_directory, temporary_name, write_all
+from manifests.atomic_file import sync_directory, temporary_name, write_all
 from manifests.documents import MAX_DOCUMENT_BYTES, sha256_bytes
 from manifests.errors import NotFound, Refused, StoreUnavailable, VerificationFailed
 
@@ -124,7 +125,7 @@ class DirectoryStore:
         folder = prefix.rpartition("/")[0]
         start = self._root.joinpath(*object_parts(folder)) if folder else self._root
         with self._errors(prefix):
-            for path in _walk(start):
+            for path in walk(start):
                 relative = path.relative_to(self._root).as_posix()
                 if relative.startswith(prefix):
                     yield relative
@@ -140,7 +141,7 @@ class DirectoryStore:
         oldest = time.time() - _LEFTOVER_AGE
         swept = 0
         with self._errors(""):
-            for path in _walk(self._root, leftovers=True):
+            for path in walk(self._root, leftovers=True):
                 with contextlib.suppress(FileNotFoundError):
                     if path.lstat().st_mtime < oldest:
                         path.unlink()
@@ -278,26 +279,6 @@ def _read_up_to(descriptor: int, limit: int) -> Iterator[bytes]:
     while limit > 0 and (chunk := os.read(descriptor, min(CHUNK_SIZE, limit))):
         limit -= len(chunk)
         yield chunk
-
-
-def _walk(folder: Path, *, leftovers: bool = False) -> Iterator[Path]:
-    """Yield plain files below *folder* in the order of their paths: objects, or writers' leftovers."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((_sort_key(entry), entry) for entry in entries)
-    except FileNotFoundError:
-        return
-    for key, entry in found:
-        hidden = entry.name.startswith(TEMPORARY_PREFIX if leftovers else ".")
-        if key.endswith("/") and not entry.name.startswith("."):
-            yield from _walk(Path(entry.path), leftovers=leftovers)
-        elif entry.is_file(follow_symlinks=False) and hidden == leftovers:
-            yield Path(entry.path)
-
-
-def _sort_key(entry: os.DirEntry[str]) -> str:
-    # A folder sorts as it stands in its objects' paths: "a-b/x" comes before "a/x".
-    return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
 
 
 def _too_large(path: str, location: str, limit: int) -> VerificationFailed:
