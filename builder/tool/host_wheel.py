@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "venvoy"
 _PACKAGES = ("distributor", "manifests")
 _MODULES = ("venvoy",)
+_COLLECTION = "ansible"  # for controllers, not for hosts
 _WHEEL = "Wheel-Version: 1.0\nGenerator: venvoy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _ENTRY_POINTS = "[console_scripts]\nvenvoy = venvoy:main\n"
 
@@ -97,7 +98,7 @@ def _code() -> Iterator[Member]:
     for name in _PACKAGES:
         folder = _place(name).parent
         for path in folder.rglob("*"):
-            if path.is_file() and path.suffix != ".pyc":
+            if path.is_file() and path.suffix != ".pyc" and folder / _COLLECTION not in path.parents:
                 yield Member(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
     for name in _MODULES:
         yield Member(f"{name}.py", _place(name).read_bytes())
