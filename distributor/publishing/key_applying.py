@@ -170,10 +170,8 @@ def _again(trust: Trust, role: str, after: Targets, *, all_of_it: bool) -> Chang
     if body.delegations is not None:
         body.delegations = bin_delegations(role, after)
         if all_of_it:
-            bins = trust.bins(role)
-            changes = {
-                name: Change(body=copy.deepcopy(found), delegator=role) for name, found in bins.items()
-            }
+            # As they were read, not copied: there are many, and this state is looked at no more.
+            changes = {name: Change(body=found, delegator=role) for name, found in trust.bins(role).items()}
     if all_of_it or body.delegations is not None:
         changes[role] = Change(body=body, delegator=Targets.type)
     return changes

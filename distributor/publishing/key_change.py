@@ -112,10 +112,13 @@ class KeyChange:
         change = replace(self, root=_copy(self.root), targets=_copy(self.targets))
         both = (change.base_root, change.next_root)
         if change.root is not None:
-            added = add_signatures(change.root, "root", signers.get("root", ()), *both)
+            payload = change.root.signed_bytes
+            added = add_signatures(change.root, "root", signers.get("root", ()), *both, payload=payload)
             done += [f"root by {keyid}" for keyid in added]
         if change.targets is not None:
-            added = add_signatures(change.targets, "targets", signers.get("targets", ()), *both)
+            payload = change.targets.signed_bytes
+            mine = signers.get("targets", ())
+            added = add_signatures(change.targets, "targets", mine, *both, payload=payload)
             done += [f"targets by {keyid}" for keyid in added]
         return change, done
 

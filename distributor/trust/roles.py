@@ -17,8 +17,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from tuf.api.exceptions import UnsignedMetadataError
-
 from distributor.trust.tuf_api import (
     DelegatedRole,
     Delegations,
@@ -161,8 +159,10 @@ def sign(
     *before* is the delegator whose keys are being replaced: where they are at hand, it accepts them too.
     """
     metadata: Metadata[Any] = Metadata(signed)
-    add_signatures(metadata, role, signers, delegator, *([before] if before is not None else []))
-    trusted = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    payload = metadata.signed_bytes
+    delegators = [delegator] if before is None else [delegator, before]
+    add_signatures(metadata, role, signers, *delegators, payload=payload)
+    trusted = delegator.get_verification_result(role, payload, metadata.signatures)
     if not trusted.verified:
         keys = signer_of(role)
         raise Refused(
@@ -173,11 +173,16 @@ def sign(
 
 
 def add_signatures(
-    metadata: Metadata[Any], role: str, signers: Sequence[Signer], *delegators: Root | Targets
+    metadata: Metadata[Any],
+    role: str,
+    signers: Sequence[Signer],
+    *delegators: Root | Targets,
+    payload: bytes,
 ) -> list[str]:
     """Sign *metadata* of *role* by those of *signers* whom a delegator names; return their keyids.
 
-    Raises StoreUnavailable where a token or key service does not sign.
+    *payload* is its ``signed_bytes``, which take long. Raises StoreUnavailable where a token or key service
+    does not sign.
     """
     named = {keyid for delegator in delegators for keyid in delegator.get_delegated_role(role).keyids}
     done = []
@@ -185,9 +190,8 @@ def add_signatures(
         keyid = signer.public_key.keyid
         if keyid in named:
             try:
-                metadata.sign(signer, append=True)
-            except UnsignedMetadataError as error:
-                why = error.__cause__ or error
-                raise StoreUnavailable(f"key {keyid[:12]} of {role} does not sign: {why}") from error
+                metadata.signatures[keyid] = signer.sign(payload)
+            except Exception as error:
+                raise StoreUnavailable(f"key {keyid[:12]} of {role} does not sign: {error}") from error
             done.append(keyid)
     return done
