@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +52,36 @@ def check_entry_points(venv: Path, artifact: Artifact) -> None:
 def run_checks(venv: Path, artifact: Artifact, evidence: Path) -> None:
     """Run the imports and commands that the spec asks for, each in a process of its own.
 
-    They see a clean environment, an empty home and a time limit, and leave no
-    ``.pyc``. Raises HealthCheckFailed naming the first that fails; all output is kept in *evidence*.
+    They see a clean environment, an empty home and a time limit. Python is told to write no ``.pyc``;
+    those of commands that do not let themselves be told are removed. Raises HealthCheckFailed naming the
+    first that fails; all output is kept in *evidence*.
     """
+    with _no_bytecode_left(venv / artifact.target.site_packages, wanted=bool(artifact.checks.commands)):
+        _run_all(venv, artifact, evidence)
+
+
+@contextlib.contextmanager
+def _no_bytecode_left(folder: Path, *, wanted: bool) -> Iterator[None]:
+    """Remove the compiled files that appear below *folder* meanwhile, and their folders if they are new."""
+    before = _bytecode(folder) if wanted else set()
+    try:
+        yield
+    finally:
+        for path in _bytecode(folder) - before if wanted else ():
+            path.unlink(missing_ok=True)
+            if not any(other.parent == path.parent for other in before):
+                with contextlib.suppress(OSError):  # it holds something else too
+                    path.parent.rmdir()
+
+
+def _bytecode(folder: Path) -> set[Path]:
+    found = set()
+    for place, _, names in os.walk(folder):
+        found |= {Path(place, name) for name in names if name.endswith(".pyc")}
+    return found
+
+
+def _run_all(venv: Path, artifact: Artifact, evidence: Path) -> None:
     checks = artifact.checks
     python = str(venv / "bin/python")
     commands = [
