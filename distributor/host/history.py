@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 import pwd
+from pathlib import Path
 
+from distributor.system.journal import note_switch
 from manifests.receipt import Receipt, Switch
 
 
@@ -16,6 +18,11 @@ def new_switch(
     return Switch(
         when=now(), who=user(), action=action, release=release, identity=identity, note=note, before=before
     )
+
+
+def tell_journal(place: Path, switch: Switch) -> None:
+    """Note in the system's journal that *switch* happened at *place*."""
+    note_switch(place, switch.action, switch.release, switch.before, switch.who)
 
 
 def now() -> str:

@@ -10,7 +10,7 @@ from distributor.checks.host_check import check_needs, check_space, choose_pin
 from distributor.host.activation import Place, Standing, activate, examine
 from distributor.host.extra_files import digests, renew_files, touched
 from distributor.host.handover import finish
-from distributor.host.history import new_switch
+from distributor.host.history import new_switch, tell_journal
 from distributor.host.mutable import Merged
 from distributor.host.mutable_paths import with_preserved
 from distributor.host.packages import NO_CHANGES, installed_packages, package_changes, packages_in
@@ -66,6 +66,7 @@ def install_locked(request: InstallRequest, source: ReleaseSource, report: Repor
         filled = fill(staged, plan, source, report)
         receipt, merged = complete(staged, plan, report)
         replaced = activate(staged, destination, standing, atomic=request.atomic)
+        tell_journal(destination, receipt.history[-1])
     late = finish(destination, mutable)
     if late is not None:
         merged.kept.extend(late.kept)

@@ -27,6 +27,7 @@ from distributor.siblings import (
     untold_record,
 )
 from distributor.system.file_lock import hold_lock
+from distributor.system.journal import note_switch
 from manifests.atomic_file import sync_directory, write_atomically
 from manifests.documents import canonical_json, parse_json
 from manifests.errors import InvalidInput, Refused
@@ -145,6 +146,7 @@ def flip(link: Path, target: Path, *, action: str, release: str, told: bool = Tr
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(link.parent)
+    note_switch(link, action, release, made.before, made.who)
 
 
 def set_told(link: Path) -> None:

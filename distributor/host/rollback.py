@@ -19,7 +19,7 @@ from distributor.host.activation import previous_trees
 from distributor.host.announcing import Announcement, tell
 from distributor.host.exclusive import exclusive
 from distributor.host.handover import Finished, announce, close_switch, finish
-from distributor.host.history import new_switch
+from distributor.host.history import new_switch, tell_journal
 from distributor.host.mutable import Merged, merge
 from distributor.host.mutable_paths import with_preserved
 from distributor.host.packages import NO_CHANGES, PackageChanges, installed_packages, package_changes
@@ -171,6 +171,7 @@ def _exchange(
     seal(tree, ready, report)
     exchange(tree, destination)
     sync_directory(destination.parent)
+    tell_journal(destination, switch)
     late = finish(destination, close=False)
     if late is not None:
         merged.kept.extend(late.kept)
