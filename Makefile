@@ -6,13 +6,14 @@ BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
+COLLECTION := distributor/ansible/ansible_collections/venvoy/venvoy
 BENCH_STAMP := $(VENV)/.made-for-bench
 
 # An activated venv or a path of the caller's must not leak in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-all lint format bench clean help
+.PHONY: collection demo test test-all lint format bench clean help
 
 demo: $(STAMP) ## Lock, build, publish, install, move and interrupt keystone, all below var/
 	@$(BIN)/python -m demo.run
@@ -36,6 +37,11 @@ bench: $(BENCH_STAMP) ## Measure building and installing
 	@# As an installed package has them; an editable one would be compiled at every start.
 	@$(BIN)/python -m compileall -q venvoy.py manifests builder distributor service
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+collection: $(STAMP) ## Build the Ansible collection: dist/venvoy-venvoy-VERSION.tar.gz
+	@$(BIN)/python -c 'import ansible' 2>/dev/null || { \
+	    echo "make: building the collection needs ansible-core, and that Python 3.11 or newer" >&2; exit 1; }
+	@$(BIN)/ansible-galaxy collection build --force --output-path dist $(COLLECTION)
 
 clean: ## Remove .venv, caches, and what demo and builds made
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

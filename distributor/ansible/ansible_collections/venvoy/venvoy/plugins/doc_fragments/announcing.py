@@ -48,5 +48,9 @@ options:
     description: Where trusted metadata is remembered and layers are kept.
     type: path
     default: /var/lib/venvoy
+  run:
+    description: Which play this is. Set by the action plugin.
+    type: str
+    default: ""
 
 """

@@ -68,7 +68,7 @@ def _missing_for_dpkg(wanted: list[str]) -> list[str]:
                 installed.setdefault(provided.split("(")[0].strip(), "")
     missing = []
     for item in wanted:
-        name, _, version = item.partition("=")
+        name, version = item.partition("=")[::2]
         found = installed.get(_ARCHITECTURE.sub("", name))
         if found is None or (version and found != version):
             missing.append(item)

@@ -77,7 +77,7 @@ def _containing(parent: Container, line: int) -> Iterator[tuple[Container, Any]]
     places = [(first, key) for first, key in _lines_of(parent) if first <= line]
     if not places:
         return
-    _, key = places[-1]
+    key = places[-1][1]
     value = parent[key]
     yield parent, key
     if isinstance(value, CommentedMap | CommentedSeq):

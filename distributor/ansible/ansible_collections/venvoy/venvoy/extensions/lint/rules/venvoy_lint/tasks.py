@@ -115,8 +115,8 @@ def _action(fields: dict[str, yaml.Node]) -> tuple[str, dict[str, str]]:
         name = key.rpartition(".")[2]
         if name in ("action", "local_action"):
             args = _arguments(value)
-            name, _, rest = args.pop("module", args.get("", "")).partition(" ")
-            module, args = name.rpartition(".")[2], args | _pairs(rest)
+            words = args.pop("module", args.get("", "")).partition(" ")
+            module, args = words[0].rpartition(".")[2], args | _pairs(words[2])
         elif name in MODULES:
             module, args = name, _arguments(value)
         else:
