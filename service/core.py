@@ -96,6 +96,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         store=settings.store,
         keys=settings.keys,
         options=settings.build_options,
+        site=settings.site,
     )
     settings.check()
     plan.check()

@@ -17,7 +17,8 @@ class Settings:
 
     *state* holds database, logs and what is built; *build_options* go to each ``venvoy build``. *rate* is
     how many requests a minute a token, or an address without one, may make. Forwarded headers are believed
-    from *proxies* alone. With *public_read* nobody needs a token to look. *grace* is how many seconds
+    from *proxies* alone. With *public_read* nobody needs a token to look. With *site* each
+    publication brings the store's pages up to date. *grace* is how many seconds
     builds at work get when the service stops.
     """
 
@@ -37,6 +38,7 @@ class Settings:
     certificate: Path | None = None
     certificate_key: Path | None = None
     public_read: bool = False
+    site: bool = False
     log_days: float = 90.0
     result_days: float = 7.0
     grace: float = 30.0

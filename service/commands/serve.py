@@ -96,6 +96,9 @@ _MEBIBYTE = 1024 * 1024
 @click.option("--tls-key", type=_FILE, help="Its private key (PEM).")
 @click.option("--public-read", is_flag=True, help="Show builds, logs and the store without a token.")
 @click.option(
+    "--site", is_flag=True, help="Bring the store's pages up to date with each publication ('venvoy site')."
+)
+@click.option(
     "--keep-logs",
     type=click.FloatRange(0),
     default=90.0,
@@ -139,6 +142,7 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
     public_read: bool,
+    site: bool,
     keep_logs: float,
     keep_results: float,
     grace: float,
@@ -182,6 +186,7 @@ def command(
         certificate=tls_cert,
         certificate_key=tls_key,
         public_read=public_read,
+        site=site,
         log_days=keep_logs,
         result_days=keep_results,
         grace=grace,

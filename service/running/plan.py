@@ -35,7 +35,7 @@ class Plan:
     """Everything that a build's commands need besides the build.
 
     *options* go to each ``venvoy build`` (where wheels come from, on which cluster, in which sandbox).
-    Without *store* nothing can be published.
+    Without *store* nothing can be published. With *site* each publication brings its pages up to date.
     """
 
     cache: Path
@@ -43,6 +43,7 @@ class Plan:
     store: str | None
     keys: Path
     options: tuple[str, ...] = ()
+    site: bool = False
 
     def build_command(self, build: Build, workspace: Workspace, spec: Path) -> list[str]:
         """Return the arguments of ``venvoy`` that build it."""
@@ -58,7 +59,7 @@ class Plan:
         """Return the arguments of ``venvoy`` that publish what was built. Raises Refused without a store."""
         if self.store is None:
             raise Refused("this service has no store to publish to: start it with --store")
-        return ["publish", str(workspace.output), "--store", self.store, "--keys", str(self.keys)]
+        return ["publish", str(workspace.output), *self._publishing(self.store)]
 
     def forward_command(self, file: Path) -> list[str]:
         """Return the arguments of ``venvoy`` that show to hosts what managers signed into *file*.
@@ -67,7 +68,10 @@ class Plan:
         """
         if self.store is None:
             raise Refused("this service has no store to forward to: start it with --store")
-        return ["forward", str(file), "--store", self.store, "--keys", str(self.keys)]
+        return ["forward", str(file), *self._publishing(self.store)]
+
+    def _publishing(self, store: str) -> list[str]:
+        return ["--store", store, "--keys", str(self.keys), *(["--site"] if self.site else [])]
 
     def check(self) -> None:
         """Check what can be known beforehand.

@@ -62,8 +62,10 @@ def _environment() -> Environment:
 _TEMPLATES = _environment()
 
 
-def _page(template: str, **values: Any) -> HTMLResponse:
-    text = _TEMPLATES.get_template(template).render(**values)
+def _page(template: str, service: Service, who: str, **values: Any) -> HTMLResponse:
+    text = _TEMPLATES.get_template(template).render(
+        who=who, has_store=service.store is not None, has_site=service.settings.site, **values
+    )
     return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
 
@@ -80,8 +82,9 @@ def builds(
     found = service.builds.list(state=state, release=release, before=before, limit=_PAGE)
     return _page(
         "builds.html",
+        service,
+        who,
         title="Builds",
-        who=who,
         builds=[(build, service.board.progress(build.id)) for build in found],
         counts=counts,
         active=sum(count for item, count in counts.items() if not item.finished),
@@ -89,7 +92,6 @@ def builds(
         release=release,
         before=before,
         more=found[-1].number if len(found) == _PAGE else None,
-        has_store=service.store is not None,
     )
 
 
@@ -104,15 +106,15 @@ def build(build_id: BuildId, service: Serving, who: Reader) -> HTMLResponse:
         position = part[-1].position
     return _page(
         "build.html",
+        service,
+        who,
         title=f"Release {found.release}",
-        who=who,
         build=found,
         result=found.result or {"artifacts": [], "files": []},
         progress=service.board.progress(build_id),
         lines=lines,
         position=position,
         live=found.state not in FINISHED,
-        has_store=service.store is not None,
     )
 
 
@@ -121,8 +123,8 @@ def releases(service: Serving, who: Reader) -> HTMLResponse:
     """Show what is signed in the store."""
     return _page(
         "releases.html",
+        service,
+        who,
         title="Releases",
-        who=who,
         releases=list(reversed(service.releases())),
-        has_store=service.store is not None,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
+from distributor.site.building import SITE
 from distributor.stores.server import byte_range, cache_control
 from manifests.errors import InvalidInput, NotFound
 from service.core import Service
@@ -23,6 +24,13 @@ ObjectPath = Annotated[
     str, Path(max_length=1000, description="The object's path.", examples=["metadata/timestamp.json"])
 ]
 _NAME_MAX = 255
+_PAGES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+    "svg": "image/svg+xml",
+}
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": _BYTES, "description": "The object."},
@@ -58,6 +66,12 @@ def _store(service: Service) -> Store:
     return service.store
 
 
+def _kind(path: str) -> str:
+    """Return the media type of an object: pages about the store are for browsers, all else is bytes."""
+    kind = _PAGES.get(path.rpartition(".")[2]) if path.startswith(SITE) else None
+    return kind or "application/octet-stream"
+
+
 def _can_be_there(path: str) -> bool:
     """Say whether a file may have this name at all; a store on disk would fail for the others."""
     return max(len(part.encode("utf-8", "surrogatepass")) for part in path.split("/")) <= _NAME_MAX
@@ -79,7 +93,7 @@ def _object(path: str, request: Request, store: Store) -> Response:
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     headers["Content-Length"] = str(stop - start)
-    kind = "application/octet-stream"
+    kind = _kind(path)
     if request.method == "HEAD" or start == stop:
         return Response(None, 200, headers, kind)
     chunks = store.stream(path, offset=start, length=stop - start)

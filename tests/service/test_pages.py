@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from distributor.publishing.proposing import open_proposing
+from distributor.stores.directory import DirectoryStore
 from tests.service_site import ServiceSite
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceSite]:
-    site = ServiceSite(tmp_path_factory.mktemp("service"))
+    site = ServiceSite(tmp_path_factory.mktemp("service"), options=("--site",))
     with site.running():
         yield site
 
@@ -96,6 +100,21 @@ def test_a_build_is_seen_at_work_until_it_is_done(site: ServiceSite, open_page: 
     tarball = page.get_by_role("link", name="demo").get_attribute("href")
     got = page.request.get(tarball)
     assert len(got.body()) == site.build(build["id"])["artifacts"][0]["length"]
+
+
+def test_the_pages_of_the_store_are_beside(site: ServiceSite, open_page: Callable[..., Page]) -> None:
+    build = site.wait(site.submit(site.request("1.3.0"), publish=True)["id"])
+    repository, proposal = open_proposing(DirectoryStore(site.site.store), site.site.keys)
+    repository.pin("1.3.0", repository.pins_for([Path(build["artifacts"][0]["manifest"]).stem]))
+    signed = proposal()
+    assert signed is not None
+    assert site.call("POST", "/api/v1/pins", json=json.loads(signed.to_json())).status_code == 200
+    page = open_page("/")
+    page.get_by_role("link", name="Store").click()
+    assert page.url.endswith("/store/site/index.html")
+    assert page.get_by_role("heading", level=1).count() == 1
+    page.get_by_role("link", name="demo").first.click()
+    assert build["artifacts"][0]["identity"][:12] in page.content()
 
 
 def test_hostile_names_stay_text(site: ServiceSite, open_page: Callable[..., Page]) -> None:
