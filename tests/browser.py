@@ -67,11 +67,16 @@ def page_of(
         "console",
         lambda message: problems.append(message.text) if message.type in ("error", "warning") else None,
     )
-    page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+    page.on("requestfailed", lambda request: problems.extend(_failed(request.url, request.failure)))
     try:
         yield page, problems
     finally:
         context.close()
+
+
+def _failed(url: str, why: str | None) -> list[str]:
+    """Return what to say of a request that failed; one that leaving the page cut short did not."""
+    return [] if why == "net::ERR_ABORTED" else [f"failed: {url}: {why}"]
 
 
 def axe_findings(page: Page) -> list[str]:

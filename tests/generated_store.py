@@ -17,7 +17,6 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from distributor.publishing.contents import store_contents, with_contents
 from distributor.publishing.initialisation import initialise
 from distributor.publishing.keys import ROLES
 from distributor.publishing.payload import target_of
@@ -27,7 +26,8 @@ from distributor.stores.directory import DirectoryStore
 from distributor.trust.gzipped import compress
 from manifests.artifact import Artifact, EntryPoint, Layer, Needs
 from manifests.companions import PREDICATE_TYPE, STATEMENT_TYPE, provenance_path, sbom_path
-from manifests.documents import Sha256
+from manifests.contents import ReleaseContents, contents_path
+from manifests.documents import Sha256, sha256_bytes
 from manifests.pins import Pin, ReleasePins
 from manifests.target import Target
 
@@ -60,6 +60,7 @@ class GeneratedStore:
     change: float = 0.3
     packages: int = 60
     _random: random.Random = field(default_factory=lambda: random.Random(26))
+    _made: dict[str, Artifact] = field(default_factory=dict)
 
     @property
     def store(self) -> Path:
@@ -78,13 +79,14 @@ class GeneratedStore:
         backend = DirectoryStore(self.store)
         initialise(backend, self.directory / "keys", now=datetime.now(timezone.utc))
         repository = open_repository(backend, self.directory / "keys", ROLES[2:])
-        pins = self._artifacts(repository, backend)
-        trust = repository.trust
+        pins = self._artifacts(repository)
         targets = {}
         for name, mine in zip(self.names(), pins, strict=True):
-            document, contents = with_contents(trust, ReleasePins(release=name, pins=mine))
-            store_contents(backend, document, contents)
-            backend.write_if_absent(document.path, document.to_json())
+            contents = ReleaseContents.of(name, [self._made[pin.manifest] for pin in mine])
+            digest = sha256_bytes(contents.to_json())
+            document = ReleasePins(release=name, pins=mine, contents=digest)
+            self._write(contents_path(name, digest), compress(contents.to_json()))
+            self._write(document.path, document.to_json())
             targets[document.path] = target_of(document.path, document.to_json())
         repository._sign(targets, lambda _: None)
         names = self.names()
@@ -93,7 +95,13 @@ class GeneratedStore:
             promote(repository, channel, name, who="Ada Lovelace", why=f"Passed the gate of {name}")
         return self
 
-    def _artifacts(self, repository: Repository, store: DirectoryStore) -> list[tuple[Pin, ...]]:
+    def _write(self, path: str, data: bytes) -> None:
+        """Put an object into the store as it is on disk; nobody else looks yet, and nothing is synced."""
+        place = self.store / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+
+    def _artifacts(self, repository: Repository) -> list[tuple[Pin, ...]]:
         wanted = [line.split(";")[0].strip() for line in CONSTRAINTS.read_text().splitlines()]
         pairs = [line.split("===") for line in wanted if "===" in line]
         pool = sorted((canonicalize_name(name), version) for name, version in pairs)
@@ -113,8 +121,9 @@ class GeneratedStore:
                 for target in TARGETS[: self.targets]:
                     packages = [(name, versions[name]) for name, _ in chosen[service]]
                     artifact = _artifact(service, f"{20 + index}.0.{number}", target, packages)
+                    self._made[artifact.manifest_path] = artifact
                     for path, data in _documents(artifact).items():
-                        store.write_if_absent(path, data)
+                        self._write(path, data)
                         signed[path] = target_of(path, data)
                     entry = signed[artifact.manifest_path]
                     current[service, target] = Pin(

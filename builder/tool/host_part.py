@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from builder.describing.describer import Describer
+from builder.describing.provenance import BuildRun
 from builder.jobs import lock_path
 from builder.layers.compression import Compression
 from builder.pipeline import ArtifactBuilder
@@ -83,6 +85,14 @@ class HostPart:
             output=self.output,
             compression=Compression("gzip", self.level),
             jobs=self.jobs,
+            describer=Describer(
+                run=BuildRun.now(spec.release, None),
+                locks={
+                    (service.name, str(target)): lock_path(spec, service.name, target, self.locks)
+                    for service, target in jobs
+                },
+                options={"compression": "gzip", "level": self.level, "bytecode": True},
+            ),
         )
         with tempfile.TemporaryDirectory(prefix="venvoy-tool-") as folder:
             own = _resolved(make_host_wheel(Path(folder)))

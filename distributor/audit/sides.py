@@ -18,6 +18,7 @@ from distributor.audit.layer_files import (
 )
 from distributor.audit.references import find_artifact
 from distributor.publishing.built_files import BuiltFiles, find_built
+from distributor.trust.channels import channel, channel_heads
 from manifests.artifact import Artifact
 from manifests.companions import ListedComponent, licences_of, read_sbom, sbom_path
 from manifests.comparison import ComparedArtifact, ComparedPackage, Entry, Key, Side
@@ -38,16 +39,17 @@ def open_side(name: str, opened: Opened) -> Side:
     """Return what *name* means.
 
     A path (with a ``/``, or of something that exists): a manifest, a folder of a build, a venv, or a folder
-    of venvs. Else a release of the store, or the label of an artifact there. Raises NotFound.
+    of venvs. Else a release or a channel of the store, or the label of an artifact there. Raises NotFound.
     """
     path = Path(name)
     if "/" in name or path.exists():
         return _of_path(path, opened)
     store, trust = opened()
-    if name in trust.releases():
-        pins = trust.pins(name).pins
+    release = _release(trust, name)
+    if release is not None:
+        pins = trust.pins(release).pins
         return Side(
-            name=name,
+            name=name if name == release else f"{release} ({name})",
             entries={(pin.service, pin.target): _pinned(pin, store, trust) for pin in pins},
         )
     try:
@@ -55,12 +57,19 @@ def open_side(name: str, opened: Opened) -> Side:
     except NotFound:
         known = ", ".join(trust.releases()[-5:]) or "none"
         raise NotFound(
-            f"{name!r} is no release and no artifact of the store (its last releases: {known}); "
+            f"{name!r} is no release, channel or artifact of the store (its last releases: {known}); "
             "write ./NAME for a file or folder"
         ) from None
     return Side(
         name=artifact.stem, entries={_key(artifact): _entry(artifact, _from_store(artifact, store, trust))}
     )
+
+
+def _release(trust: Trust, name: str) -> str | None:
+    """Return the release that *name* is, or that a channel of that name means."""
+    if name in trust.releases():
+        return name
+    return channel(trust, name).release if name in channel_heads(trust) else None
 
 
 def narrowed(side: Side, other: Side) -> Side:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -22,6 +22,7 @@ from distributor.trust.channels import channel_heads
 from distributor.trust.roles import TIMESTAMP, metadata_path
 from distributor.trust.trust import Trust
 from manifests.atomic_file import sync_directory, temporary_name
+from manifests.companions import provenance_path, sbom_path
 from manifests.documents import MAX_DOCUMENT_BYTES, Sha256
 from manifests.errors import NotFound
 from manifests.pins import pins_path
@@ -78,7 +79,7 @@ def export_bundle(  # noqa: PLR0913 - what, whence, whither
     with unnamed_file(output.parent) as held:
         sink = _Hashed(held)
         with tarfile.open(fileobj=cast("IO[bytes]", sink), mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name, data in [*first, *_documents(store, trust, release, artifacts)]:
+            for name, data in [*first, *_documents(store, trust, release, artifacts.values())]:
                 _add(archive, name, len(data), io.BytesIO(data))
             for artifact in artifacts.values():
                 reader = VerifiedTarball(store, artifact, copied)
@@ -104,7 +105,7 @@ def _manifest(trust: Trust, pins: ReleasePins, path: str) -> Artifact:
 
 
 def _documents(
-    store: ReadStore, trust: Trust, release: str, manifests: Iterable[str]
+    store: ReadStore, trust: Trust, release: str, artifacts: Collection[Artifact]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield all but the tarballs: each was verified when *trust* read it, or is again when it is used."""
     root = trust.signed("root")
@@ -118,8 +119,11 @@ def _documents(
     for target in channel_heads(trust).values():
         yield target.path, trust.read(target)
     yield pins_path(release), trust.document(pins_path(release))
-    for path in manifests:
-        yield path, trust.document(path)
+    for artifact in artifacts:
+        yield artifact.manifest_path, trust.document(artifact.manifest_path)
+    beside = [path for artifact in artifacts for path in (sbom_path(artifact), provenance_path(artifact))]
+    for path, target in trust.find_all(beside).items():
+        yield path, trust.read(target)
 
 
 def _add(archive: tarfile.TarFile, name: str, size: int, content: io.IOBase) -> None:

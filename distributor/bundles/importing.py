@@ -36,7 +36,9 @@ def import_bundle(
     """
     _check_same_site(bundle, store)
     artifacts = {
-        path: trust.published(path) for path in trust.entries(ARTIFACTS) if bundle.size(path) is not None
+        path: trust.published(path)
+        for path in trust.entries(ARTIFACTS)
+        if path.startswith("artifacts/") and bundle.size(path) is not None
     }
     payload = [path for path in bundle.objects if not path.startswith("metadata/")]
     total = sum(bundle.size(path) or 0 for path in payload)

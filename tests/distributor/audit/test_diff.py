@@ -149,13 +149,23 @@ def test_text_and_markdown_say_it_for_people(site: SmallSite) -> None:
 def test_what_is_not_there_is_named(site: SmallSite, tmp_path: Path) -> None:
     done = venvoy("diff", "1.0", "9.9", *options(site))
     assert done.returncode == 5
-    assert "'9.9' is no release and no artifact of the store (its last releases: 1.0, 2.0)" in done.stderr
+    assert (
+        "'9.9' is no release, channel or artifact of the store (its last releases: 1.0, 2.0)" in done.stderr
+    )
     done = venvoy("diff", "1.0", tmp_path / "absent", *options(site))
     assert done.returncode == 5
     (tmp_path / "empty").mkdir()
     done = venvoy("diff", "1.0", tmp_path / "empty", *options(site))
     assert done.returncode == 5
     assert "holds neither artifacts of a build nor venvs" in done.stderr
+
+
+def test_a_channel_stands_for_its_release(site: SmallSite) -> None:
+    keys = ("--store", site.store, "--keys", site.keys)
+    assert venvoy("promote", "1.0", "stable", "--why", "it works", *keys).returncode == 0
+    document = diff(site, "stable", "2.0")
+    assert document["old"] == "1.0 (stable)"
+    assert packages(document["artifacts"][0]) == LIBRARIES
 
 
 def test_builds_need_no_store(site: SmallSite) -> None:

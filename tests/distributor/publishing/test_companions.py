@@ -134,3 +134,18 @@ def test_usage(tmp_path: Path) -> None:
     done = venvoy("sbom", wheel.name, "--envelope", "--store", tmp_path)
     assert done.returncode == 2
     assert "--envelope goes with --provenance" in done.stderr
+
+
+def test_they_travel_in_bundles(site: SmallSite, tmp_path: Path) -> None:
+    stem = site.release("1.0").artifact.stem
+    bundle, other = tmp_path / "1.0.bundle", tmp_path / "other"
+    done = venvoy("export", "1.0", "-o", bundle, *options(site))
+    assert done.returncode == 0, done.stderr
+    state = ("--root", site.root, "--state", tmp_path / "elsewhere")
+    done = venvoy("import", bundle, "--store", other, *state)
+    assert done.returncode == 0, done.stderr
+    for what in ([], ["--provenance"]):
+        here = venvoy("sbom", stem, *what, *options(site))
+        there = venvoy("sbom", stem, *what, "--store", other, *state)
+        assert there.returncode == 0, there.stderr
+        assert there.stdout == here.stdout
