@@ -3,6 +3,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
+EXTRAS := build,cluster,sign,http,s3,site,service
+
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
@@ -60,11 +62,11 @@ $(STAMP): pyproject.toml
 	    echo "make: '$(PYTHON)' cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -c pass 2>/dev/null || { \
 	    echo "making $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear $(VENV); }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[build,cluster,sign,http,s3,site,service]'
-	@# uv takes seconds where pip takes a minute; pip reads dependency groups from 25.1 on.
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pip>=25.1" --group dev || { \
+	@# uv takes seconds where pip takes a minute. Where it cannot be had, pip does it all.
+	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install -qq --disable-pip-version-check uv || true
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pip>=25.1" --editable '.[$(EXTRAS)]' --group dev || { \
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" && \
-	    $(BIN)/python -m pip install -qq --disable-pip-version-check --group dev; }
+	    $(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$(EXTRAS)]' --group dev; }
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
