@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.figures import ALL, NOT_QUICK, Plan, Results, measure
+from benchmarks.figures import Plan, Results
+from benchmarks.groups import ALL, NOT_QUICK, measure
 from benchmarks.lab import ROOT, Lab
 from benchmarks.measure import BenchmarkError, Meter
 

@@ -80,14 +80,6 @@ class Plan:
         return 5 if self.quick else max(_SMALL_RUNS, self.runs)
 
 
-def measure(plan: Plan) -> None:
-    """Run all races that the wanted figures need."""
-    for group, figures in GROUPS.items():
-        if plan.wanted & figures:
-            plan.note(f"measuring {', '.join(sorted(plan.wanted & figures))}")
-            group(plan)
-
-
 # Builds.
 
 
@@ -115,16 +107,14 @@ def builds(plan: Plan) -> None:
     plan.results.keep("builds", series)
     rows = plan.results.rows
     if "cold-build" in wanted:
-        rows.append(
-            _against("cold-build", "cold build, with .pyc", series, ("ours, cold", "uv"), (0.9, 0.75))
-        )
+        rows.append(against("cold-build", "cold build, with .pyc", series, ("ours, cold", "uv"), (0.9, 0.75)))
     if "rebuild" in wanted:
         rows.append(
-            _against("rebuild", "one small wheel changed", series, ("ours, rebuild", "uv"), (1 / 25, 1 / 50))
+            against("rebuild", "one small wheel changed", series, ("ours, rebuild", "uv"), (1 / 25, 1 / 50))
         )
     if "rebuild-venv-pack" in wanted:
         pair = ("ours, rebuild", "pip + venv-pack")
-        rows.append(_against("rebuild-venv-pack", "one small wheel changed", series, pair, (1 / 80, 1 / 150)))
+        rows.append(against("rebuild-venv-pack", "one small wheel changed", series, pair, (1 / 80, 1 / 150)))
     if "size" in wanted:
         rows.append(_size(read_built(arena / "cold").artifact.length, (arena / "uv.tar.zst").stat().st_size))
     if "memory" in wanted:
@@ -181,10 +171,10 @@ def _uv_pipeline(lab: Lab, built: Built, uv_cache: Path, arena: Path) -> Contend
 
     def check(_: Sample) -> None:
         if not checked:
-            with _unpacked(lab, built.tarball, arena / "unpacked") as ours:
+            with unpacked(lab, built.tarball, arena / "unpacked") as ours:
                 checks.same_venvs(ours, tree, _wheels(built))
             checked.append(True)
-        _expect_venv(tree, built)
+        expect_venv(tree, built)
 
     return Contender(
         name="uv",
@@ -202,7 +192,7 @@ def _pip_pipeline(lab: Lab, built: Built, uv_cache: Path, arena: Path) -> Conten
         lab.aside(tarball)
 
     def check(_: Sample) -> None:
-        _expect_venv(tree, built)
+        expect_venv(tree, built)
         if tarball.stat().st_size < built.artifact.length / 2:
             raise BenchmarkError("venv-pack left no whole tarball")
 
@@ -278,7 +268,7 @@ def services(plan: Plan) -> None:
     plan.results.keep("services", series)
     pair = ("ours, five services", "layers alone")
     what = f"{len(SERVICES)} services against their {found[-1]} distinct layers alone"
-    plan.results.rows.append(_against("five-services", what, series, pair, (1.3, 1.1)))
+    plan.results.rows.append(against("five-services", what, series, pair, (1.3, 1.1)))
     for path in (alone, output, cold / "layers"):
         lab.aside(path)
 
@@ -290,7 +280,7 @@ def unpacking(plan: Plan) -> None:
     """unpack: verified and unpacked, against tar, which verifies nothing."""
     lab = plan.lab
     built = lab.built()
-    with _temporary(lab, plan.tmpfs) as place:
+    with temporary(lab, plan.tmpfs) as place:
         mine, whole, other = place / "ours", place / "whole", place / "tar"
         jobs = str(min(2, os.cpu_count() or 1))
         probe = ("unpack", built.manifest, built.output)
@@ -328,7 +318,7 @@ def unpacking(plan: Plan) -> None:
         series = race(contenders, max(plan.runs, 1 if plan.quick else 5), lab.work)
     plan.results.keep("unpack", series)
     plan.results.rows.append(
-        _against("unpack", "verify + unpack on tmpfs, wall clock", series, ("ours", "tar"), (0.7, 0.5))
+        against("unpack", "verify + unpack on tmpfs, wall clock", series, ("ours", "tar"), (0.7, 0.5))
     )
     plan.results.rows.append(
         Row(
@@ -357,7 +347,7 @@ def installing(plan: Plan) -> None:
     lab.store(built)
     peak = 0
     for label, parent in (("tmpfs", plan.tmpfs), ("disk", lab.work)):
-        with _temporary(lab, parent) as place:
+        with temporary(lab, parent) as place:
             # uv's cache lies where uv can link from it: on the venv's own file system.
             uv_cache = place / "uv-cache"
             if "install" in plan.wanted:
@@ -374,7 +364,7 @@ def installing(plan: Plan) -> None:
             if "install" in plan.wanted:
                 for mode, name in (("copy", "uv, copy"), ("uv's default links", "uv, default")):
                     what = f"on {label}, against uv ({mode})"
-                    plan.results.rows.append(_against("install", what, series, ("ours", name), (0.3, 0.15)))
+                    plan.results.rows.append(against("install", what, series, ("ours", name), (0.3, 0.15)))
             if "memory" in plan.wanted and label == "tmpfs":
                 lab.aside(place / "ours")
                 lab.aside(place / "state")
@@ -398,7 +388,7 @@ def _install(lab: Lab, place: Path, built: Built) -> Contender:
         if not checked:
             lab.venvoy_run("verify", destination)
             checked.append(True)
-        _expect_venv(destination, built)
+        expect_venv(destination, built)
 
     return Contender(name="ours", reset=reset, run=lambda: lab.install(destination, state), check=check)
 
@@ -409,7 +399,7 @@ def _uv_install(lab: Lab, built: Built, place: Path, uv_cache: Path, name: str, 
         name=f"uv, {name}",
         reset=lambda: lab.aside(tree),
         run=lambda: lab.shell(lab.uv_install(tree, options), uv_cache),
-        check=lambda _: _expect_venv(tree, built),
+        check=lambda _: expect_venv(tree, built),
     )
 
 
@@ -424,7 +414,7 @@ def starting(plan: Plan) -> None:
         Contender(name="python", run=lambda: lab.meter.run(bare, lab.environment)),
         Contender(name="help", run=lambda: lab.venvoy_run("--help"), check=_expect_text("Commands:")),
     ]
-    with _temporary(lab, lab.work) as place:
+    with temporary(lab, lab.work) as place:
         if "unchanged" in plan.wanted:
             lab.store(lab.built())
             lab.install(place / "venv", place / "state")
@@ -466,9 +456,10 @@ def _expect_text(text: str) -> Callable[[Sample], None]:
 # Shared.
 
 
-def _against(
+def against(
     figure: str, what: str, series: dict[str, Series], pair: tuple[str, str], limits: tuple[float, float]
 ) -> Row:
+    """Return the row of two contenders' wall clocks; *limits* are bar and aim."""
     ours, theirs = series[pair[0]], series[pair[1]]
     return Row(
         figure=figure, what=what, ours=_cost(ours), peer=_cost(theirs), value=ours.wall / theirs.wall,
@@ -499,7 +490,7 @@ def _wheels(built: Built) -> int:
     return sum(1 for layer in built.artifact.layers if layer.wheel)
 
 
-def _expect_venv(venv: Path, built: Built) -> None:
+def expect_venv(venv: Path, built: Built) -> None:
     """Raise BenchmarkError unless *venv* holds every distribution, compiled."""
     found = len(checks.installed(checks.site_packages(venv)))
     modules, compiled = checks.count_modules(venv)
@@ -510,7 +501,8 @@ def _expect_venv(venv: Path, built: Built) -> None:
 
 
 @contextmanager
-def _unpacked(lab: Lab, tarball: Path, place: Path) -> Iterator[Path]:
+def unpacked(lab: Lab, tarball: Path, place: Path) -> Iterator[Path]:
+    """Give *place* with what tar unpacks of *tarball*."""
     lab.aside(place)
     place.mkdir()
     lab.meter.run([lab.tools["tar"], "--zstd", "-xf", tarball, "-C", place], lab.environment)
@@ -519,7 +511,8 @@ def _unpacked(lab: Lab, tarball: Path, place: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _temporary(lab: Lab, parent: Path) -> Iterator[Path]:
+def temporary(lab: Lab, parent: Path) -> Iterator[Path]:
+    """Give a folder of one's own below *parent*, where there is enough room."""
     needed = _DISK_BYTES if parent == lab.work else _TMPFS_BYTES
     if shutil.disk_usage(parent).free < needed:
         raise BenchmarkError(f"{parent} has less than {needed // 10**9} GB free")
@@ -528,17 +521,3 @@ def _temporary(lab: Lab, parent: Path) -> Iterator[Path]:
         yield folder
     finally:
         lab.aside(folder)
-
-
-GROUPS: dict[Callable[[Plan], None], frozenset[str]] = {
-    builds: frozenset({"cold-build", "rebuild", "rebuild-venv-pack", "size", "memory"}),
-    services: frozenset({"five-services"}),
-    unpacking: frozenset({"unpack"}),
-    installing: frozenset({"install", "memory"}),
-    starting: frozenset({"unchanged", "help"}),
-}
-ALL = (
-    "cold-build", "rebuild", "rebuild-venv-pack", "five-services", "unpack", "install", "unchanged", "help",
-    "size", "memory",
-)  # fmt: skip
-NOT_QUICK = frozenset({"rebuild-venv-pack", "five-services"})

@@ -47,6 +47,11 @@ unpacked tree equals tar's to the bit; an installed venv passes `venvoy verify`.
 - **install**: `venvoy install` on a host that has seen nothing of the store, from a directory store:
   trust, verification, unpacking, checks, syncs, receipt. Against `uv venv` and
   `uv pip install --compile-bytecode` from a warm cache on the same file system, which syncs nothing.
+- **http**: the same fresh install, on tmpfs, from `serve-store`'s server on loopback; against the directory
+  store, and against `curl` piped into `tar --zstd -x`, which verifies and checks nothing.
+- **upgrade**: all bytes that cross the wire, counted by a relay (HTTP headers and signed metadata included),
+  when a host that has the older release installs the newer one; against the chunks that casync would
+  fetch for the uncompressed tar, and against `zstd -19 --long=31 --patch-from` of it, without any metadata.
 - **unchanged**, **help**: processor time of commands that have nothing to do, {small} runs each.
 - **size**: the tarball at the level of the cold build, against `tar` and `zstd -3` of uv's venv.
 - **memory**: resident memory. An install's processes are added up (shared pages count for each; beside
@@ -156,7 +161,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _limit(value: float, unit: str) -> str:
     if unit == "x":
         return f"1/{1 / value:.0f}" if value < 0.2 else f"{value:.2f}x"
-    return f"{value:.0f} MB" if unit == "MB" else f"{value:.2f} {unit}"
+    return f"{value:.0f} {unit}" if unit in ("MB", "kB") else f"{value:.2f} {unit}"
 
 
 def _cpu_model() -> str:
