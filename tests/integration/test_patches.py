@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 
 from distributor.layers.rebuilding import rebuild_layer
 from manifests.artifact import Artifact, MutablePath
+from manifests.documents import sha256_bytes
 from manifests.layout import MANIFEST
 from manifests.patches import PatchSet
-from tests.small_site import SmallSite, purelib, snapshot, venvoy
+from tests.small_site import SmallSite, purelib, run, snapshot, venvoy
 
 BIG = random.Random(1).randbytes(400_000)
 CHANGED = BIG[:200_000] + b"a few bytes changed" + BIG[200_000:]
@@ -177,3 +179,34 @@ def test_a_patch_set_is_read_as_it_was_written(site: SmallSite) -> None:
     assert found.to_json() == plain
     assert str(document.relative_to(site.store)) == found.document_path
     assert (site.store / found.file_path).stat().st_size == found.length
+
+
+APPLY = """
+import hashlib, resource, sys
+from pathlib import Path
+from types import SimpleNamespace
+from distributor.layers.patching import apply_patch
+
+folder, length, digest = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+layer = SimpleNamespace(tar_length=length, tar_sha256=digest)
+apply_patch((folder / "patch").read_bytes(), (folder / "base").read_bytes(), layer, folder)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_applying_takes_no_more_memory_than_was_reckoned(tmp_path: Path) -> None:
+    """What is published fits: with two implementations of zstd, and a window as large as both files."""
+    from distributor.publishing.patch_making import _compress, _prefix_zstd
+    from manifests.patches import MEMORY_LIMIT, needed_memory
+
+    base = random.Random(2).randbytes(85 * 1024**2)
+    target = base[: len(base) // 2] + b"x" * 100 + base[len(base) // 2 : -100]
+    (tmp_path / "base").write_bytes(base)
+    (tmp_path / "patch").write_bytes(_compress(_prefix_zstd(), base, target, 9))
+    assert needed_memory(len(base), len(target)) <= MEMORY_LIMIT
+    arguments = [str(tmp_path), str(len(target)), sha256_bytes(target)]
+    done = run([sys.executable, "-c", APPLY, *arguments])
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < MEMORY_LIMIT * 1.05
