@@ -13,7 +13,6 @@ from tests.faults.tracing import FOLDERS, LOCKS, OPENS, SYNCS, Call, Record, fai
 
 KILLED = -9
 _TRIES = 6
-_LOOK_AT_PROCESSES = ("gc", "rollback", "rollback of a link")
 _FULL = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
@@ -84,28 +83,22 @@ class Bench:
     def kill(self, call: Call) -> Done:
         """Run until *call* and kill there. Raises Broken where that is not how it ended.
 
-        How often a command opens files of /proc depends on who else runs just then. Where that moved the
-        call's number, the run is recorded anew and the call looked up in the record.
+        How often a command looks at /proc, or shows on its lock that it lives, depends on who else runs
+        just then. Where that moved the call's number, the run is recorded anew, and the call looked up.
         """
         wanted, why = call, ""
         for _ in range(_TRIES):
-            done = self._runner.run(self.arguments, kill(self.log, wanted))
+            done = self._runner.run(self.arguments, kill(self.log, wanted, self.calls))
             if done.returncode != KILLED:
                 why = f"not killed by signal 9, but exit {done.returncode}: {done.stderr[-200:]}"
             elif (struck := read_log(self.log)[-1]).signature != call.signature:
                 why = f"killed at another call: {struck.signature}"
             else:
                 return done
-            if not self._looks_at_processes:
-                break
             self.reset()
             wanted = self._recorded_again(call)
             self.reset()
         raise Broken(why)
-
-    @property
-    def _looks_at_processes(self) -> bool:
-        return self.scenario.name in _LOOK_AT_PROCESSES
 
     def _recorded_again(self, call: Call) -> Call:
         """Return *call* as a fresh record numbers it: the same one of those with its signature."""

@@ -111,13 +111,25 @@ class Inject:
     name: str
     number: int
     what: str
+    path: str | None = None
+    """Where given, only calls that name this path are traced and counted."""
 
     def options(self) -> list[str]:
         inject = f"inject={self.name}:{self.what}:when={self.number}"
-        return [*_common(self.log, follow=False), "-e", f"trace={self.name}", "-e", inject]
+        only = [] if self.path is None else ["-P", self.path]
+        return [*_common(self.log, follow=False), *only, "-e", f"trace={self.name}", "-e", inject]
 
 
-def kill(log: Path, call: Call) -> Inject:
+def kill(log: Path, call: Call, calls: Sequence[Call] = ()) -> Inject:
+    """Kill at *call*, one of *calls*. Opens of a path that is the same in every run are counted by it.
+
+    How many files a run opens may depend on others: it looks at /proc.
+    """
+    if call in calls and call.name in OPENS and not _RANDOM.search(call.signature):
+        path = call.paths[0]
+        if any(argument.startswith(f'"{path}"') for argument in call.arguments):
+            same = [item for item in calls if (item.name, item.paths) == (call.name, call.paths)]
+            return Inject(log=log, name=call.name, number=same.index(call) + 1, what="signal=KILL", path=path)
     return Inject(log=log, name=call.name, number=call.number, what="signal=KILL")
 
 
@@ -155,12 +167,16 @@ def read_log(log: Path) -> list[Call]:
 
 
 def points(calls: Sequence[Call], below: Path) -> list[Call]:
-    """Return the calls that changed something below a folder: where a run is worth interrupting."""
+    """Return the calls that changed something below a folder: where a run is worth interrupting.
+
+    Signs of life on a lock are left out: they come once a second, wherever a run is then.
+    """
     inside = f"{below}/"
     return [
         call
         for call in calls
         if call.changes and not call.failed and any(f"{path}/".startswith(inside) for path in call.paths)
+        if not (call.name == "utimensat" and call.paths[0].endswith("-lock"))
     ]
 
 
