@@ -30,9 +30,12 @@ def _needs_ansible() -> None:
     pytest.importorskip("ansible", reason="ansible-core needs Python 3.11")
 
 
-def run(*command: str | Path, cwd: Path, home: Path, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, cwd: Path, home: Path, timeout: int = 300, **more: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
+        **more,
         "HOME": str(home),
         "ANSIBLE_HOME": str(home / ".ansible"),
         "NO_COLOR": "1",
@@ -87,6 +90,7 @@ def test_ansible_lint_in_its_strictest_profile(tmp_path: Path) -> None:
         *(sys.executable, "-m", "ansiblelint", "--offline", "--profile", "production"),
         cwd=collection,
         home=tmp_path / "home",
+        ANSIBLE_COLLECTIONS_PATH=str(tmp_path),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Passed: 0 failure(s), 0 warning(s)" in done.stderr
