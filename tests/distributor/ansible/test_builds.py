@@ -200,7 +200,14 @@ def test_a_branch_becomes_a_commit_until_it_is_rebuilt(bare: Bare, tmp_path: Pat
 
 
 BACKEND = """
+import base64
+import hashlib
 import zipfile
+
+
+def digest(text):
+    found = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return f"sha256={found}"
 
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
@@ -210,7 +217,8 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
         "branchy-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: branchy\\nVersion: 1.0\\n",
         "branchy-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     }
-    record = "".join(f"{path},,\\n" for path in (*files, "branchy-1.0.dist-info/RECORD"))
+    record = "".join(f"{path},{digest(text)},{len(text)}\\n" for path, text in files.items())
+    record += "branchy-1.0.dist-info/RECORD,,\\n"
     with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
         for path, text in {**files, "branchy-1.0.dist-info/RECORD": record}.items():
             wheel.writestr(path, text)
