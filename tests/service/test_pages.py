@@ -102,6 +102,7 @@ def test_a_build_is_seen_at_work_until_it_is_done(site: ServiceSite, open_page: 
     assert len(got.body()) == site.build(build["id"])["artifacts"][0]["length"]
 
 
+@pytest.mark.slow
 def test_the_pages_of_the_store_are_beside(site: ServiceSite, open_page: Callable[..., Page]) -> None:
     build = site.wait(site.submit(site.request("1.3.0"), publish=True)["id"])
     repository, proposal = open_proposing(DirectoryStore(site.site.store), site.site.keys)
@@ -131,7 +132,10 @@ def test_hostile_names_stay_text(site: ServiceSite, open_page: Callable[..., Pag
     assert page.title() == "Release 1.1.0 \N{EN DASH} Venvoy"
 
 
-@pytest.mark.parametrize(("scheme", "scripts"), [("light", True), ("dark", True), ("light", False)])
+@pytest.mark.parametrize(
+    ("scheme", "scripts"),
+    [("light", True), pytest.param("dark", True, marks=pytest.mark.slow), ("light", False)],
+)
 def test_pages_are_for_everybody(
     site: ServiceSite, open_page: Callable[..., Page], scheme: str, scripts: bool
 ) -> None:

@@ -114,6 +114,7 @@ def test_ctrl_c_leaves_the_build_running_and_the_same_command_comes_back(
     assert "which 1 asked for before" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_service_that_is_restarted_is_waited_for(site: ServiceSite, tmp_path: Path) -> None:
     spec = written(tmp_path, site.request("1.4.0"))
     process = subprocess.Popen(

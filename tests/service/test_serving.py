@@ -228,6 +228,11 @@ def test_requests_that_are_too_large_are_refused_unread(site: ServiceSite) -> No
     assert site.call("GET", "/health", token="").status_code == 200
 
 
+def test_forwarded_headers_of_strangers_are_not_believed(site: ServiceSite) -> None:
+    site.call("GET", "/health", token="", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert "203.0.113.9" not in site.log.read_text()
+
+
 def test_figures_for_prometheus(site: ServiceSite) -> None:
     site.call("GET", BUILDS)
     text = site.call("GET", "/metrics").text
