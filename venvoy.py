@@ -23,6 +23,7 @@ _COMMANDS = {
     "build": ("builder.commands.build", "build", "Build the artifacts of a release from its locks."),
     "cache": ("builder.commands.cache", "build", "Show and clean the cache of wheels and layers."),
     "worker": ("builder.commands.worker", "build,cluster", "Build for a cluster on this machine."),
+    "reproduce": ("builder.commands.reproduce", "build", "Build an artifact again, and compare to the bit."),
     "tool": ("builder.commands.tool", "build", "Build Venvoy's own host part, for hosts that have nothing."),
     "init": ("distributor.commands.init", "sign", "Set up a store and the keys that sign for it."),
     "publish": ("distributor.commands.publish", "sign", "Bring built artifacts into a store and sign them."),
