@@ -18,7 +18,7 @@ from manifests.errors import NotFound
 from manifests.release_spec import read_release_spec
 
 if TYPE_CHECKING:
-    from builder.commands.progress import BuildSteps
+    from builder.pipeline import BuildProgress
     from builder.sandbox.cage import SandboxMode
     from builder.sandbox.limits import BuildLimits
 
@@ -41,7 +41,13 @@ class Rebuild:
     sandbox: SandboxMode
 
     def build(
-        self, old: Files, folder: Path, progress: BuildSteps, note: Callable[[str], None]
+        self,
+        old: Files,
+        folder: Path,
+        progress: BuildProgress,
+        *,
+        wheels: Callable[[int, int, str], None],
+        note: Callable[[str], None],
     ) -> tuple[Files, list[str]]:
         """Build the service and target of *old* below *folder*; return it, and what may explain differences.
 
@@ -70,7 +76,7 @@ class Rebuild:
             compression=Compression(artifact.compression, self._level(old)),
             crew=crew,
         )
-        built = builder.build(preparation.prepare(release, chosen, progress.wheels, note), progress)[0]
+        built = builder.build(preparation.prepare(release, chosen, wheels, note), progress)[0]
         new = Files(artifact=built.artifact, tarball=built.tarball)
         return new, _notes(artifact.compiled_by, new.artifact.compiled_by)
 

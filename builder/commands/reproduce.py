@@ -107,7 +107,9 @@ def command(
         sandbox=sandbox,
     )
     with tempfile.TemporaryDirectory(prefix="venvoy-reproduce-") as folder:
-        new, notes = rebuild.build(old, keep or Path(folder), BuildSteps(console), console.line)
+        steps = BuildSteps(console)
+        where = keep or Path(folder)
+        new, notes = rebuild.build(old, where, steps, wheels=steps.wheels, note=console.line)
         console.done()
         difference = compare(old, new)
     stem = old.artifact.stem
