@@ -9,7 +9,7 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.sweep import kill_and_rerun, report, sweep
 from tests.faults.tracing import spread
 
-GATE = {"fresh install": None, "link flip": None, "in-place exchange": 20, "rollback": 20}
+GATE = {"fresh install": None, "in-place exchange": None, "link flip": 20, "rollback": 20}
 """How many points run every time, besides those near the switch. None: all. The slow tests run the rest."""
 
 _NEAR_THE_SWITCH = 12
