@@ -103,7 +103,7 @@ def licences_of(components: Mapping[str, ListedComponent], name: str) -> str:
 
 
 def _component(item: Fields) -> ListedComponent:
-    inner = item.objects("components", required=False)
+    inner = item.objects("components", required=False) if item.has("components") else ()
     return ListedComponent(
         name=item.text("name"),
         version=item.optional_text("version") or "",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from base64 import b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from manifests.artifact import Artifact
+from distributor.site.names import href, page_name
+from distributor.site.rendering import percent
+from manifests.artifact import Artifact, Layer
 from manifests.companions import (
     ListedComponent,
     check_sbom,
@@ -55,11 +58,43 @@ def artifact_page(renderer: Renderer, item: PinnedArtifact, documents: Documents
         item.page,
         item=item,
         artifact=artifact,
-        layers=[(layer, listed.get(layer.distribution)) for layer in layers],
-        largest=layers[0].length if layers else 0,
+        layers=[_row(layer, listed.get(layer.distribution), layers[0].length) for layer in layers],
         build=build,
         documents=_links(item, artifact, documents),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A package in the table, as it is shown."""
+
+    name: str
+    page: str
+    version: str
+    licence: str
+    inside: tuple[str, ...]
+    length: str
+    share: str
+    unpacked: str
+
+
+def _row(layer: Layer, listed: ListedComponent | None, largest: int) -> Row:
+    return Row(
+        name=layer.distribution,
+        page=_package_page(layer.distribution),
+        version=layer.version,
+        licence=listed.licence if listed else "",
+        inside=listed.embedded if listed else (),
+        length=size(layer.length),
+        share=percent(layer.length, largest),
+        unpacked=size(layer.tar_length),
+    )
+
+
+@functools.lru_cache(maxsize=10_000)
+def _package_page(name: str) -> str:
+    """Return the address of a package's page; most packages stand in most artifacts."""
+    return href(f"packages/{page_name(name)}.html")
 
 
 def _links(item: PinnedArtifact, artifact: Artifact, documents: Documents) -> list[tuple[str, str, str]]:
