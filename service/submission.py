@@ -81,6 +81,7 @@ def read_submission(  # noqa: PLR0913 - what a request says
         locks={name: sha256_bytes(_bytes(text, name)) for name, text in sorted(locks.items())},
         files={name: sha256_bytes(_bytes(text, name)) for name, text in sorted(files.items())},
     )
+    _check_constraints(release, rules)
     for name, target in names.items():
         lock = parse_lock(_bytes(locks[name], name), Path(name), target)
         _check_hosts(lock.packages, name, rules)
@@ -145,12 +146,21 @@ def _check_hosts(packages: Iterable[LockedPackage], name: str, rules: Rules) -> 
         urls = [file.url for file in (*package.wheels, package.sdist, package.archive) if file and file.url]
         urls += [package.vcs.url] if package.vcs else []
         for url in urls:
-            host = (urlsplit(url).hostname or "").lower()
-            if host not in rules.hosts:
-                raise InvalidInput(
-                    f"{name}: {package.name} comes from {host or 'nowhere'!r}, "
-                    "which this service does not ask"
-                )
+            _check_host(url, f"{name}: {package.name}", rules)
+
+
+def _check_constraints(release: ReleaseSpec, rules: Rules) -> None:
+    """Refuse build constraints at hosts that the service was not told of."""
+    for service in release.services if rules.hosts else ():
+        for source in service.build_constraints:
+            if isinstance(source, str):
+                _check_host(source, f"{SPEC_NAME}: build-constraints", rules)
+
+
+def _check_host(url: str, what: str, rules: Rules) -> None:
+    host = (urlsplit(url).hostname or "").lower()
+    if host not in rules.hosts:
+        raise InvalidInput(f"{what} comes from {host or 'nowhere'!r}, which this service does not ask")
 
 
 def host_name(text: str) -> str:

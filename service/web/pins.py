@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Depends, Request
 
 from builder.remote.connection import error_of
+from manifests import proposal
 from manifests.atomic_file import write_atomically
 from manifests.errors import Locked, StoreUnavailable
 from service.core import Service
@@ -37,6 +38,7 @@ async def forward(body: Proposal, request: Request, service: Serving, _who: Publ
     state, that builders signed what it pins. The same again changes nothing.
     """
     plain = body.model_dump_json().encode()
+    await asyncio.to_thread(proposal.Proposal.from_json, plain)  # nonsense needs no process of its own
     with tempfile.TemporaryDirectory(prefix="forward-", dir=service.settings.state) as folder:
         file = Path(folder) / "proposal.json"
         try:

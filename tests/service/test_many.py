@@ -128,7 +128,16 @@ def test_no_answer_is_undocumented_and_none_a_server_error(
     done = subprocess.run(
         [
             *(SCHEMATHESIS, "run", f"{site.url}/openapi.json", "--header", f"Authorization: Bearer {token}"),
-            *("--exclude-checks", NOT_CHECKED, "--max-examples", "100", "--no-color", *chosen),
+            *(
+                "--exclude-checks",
+                NOT_CHECKED,
+                "--max-examples",
+                "100",
+                "--request-timeout",
+                "60",
+                "--no-color",
+                *chosen,
+            ),
         ],
         cwd=tmp_path,
         stdout=subprocess.PIPE,

@@ -68,6 +68,13 @@ def test_what_cannot_be_built_is_refused_by_name(spec: str, options: dict[str, A
     assert said in str(caught.value)
 
 
+def test_build_constraints_come_from_hosts_that_were_named() -> None:
+    spec = SPEC.replace("[services", 'build-constraints = ["http://169.254.169.254/uc"]\n[services')
+    assert read(spec).jobs
+    with pytest.raises(InvalidInput, match=r"build-constraints comes from '169\.254\.169\.254'"):
+        read(spec, rules=Rules(hosts=frozenset({"files.example.org"})))
+
+
 @pytest.mark.parametrize("path", ["../uc.txt", "a/../../uc.txt", "release.toml", "locks/uc.txt"])
 def test_files_stay_below_the_spec_and_beside_what_is_ours(path: str) -> None:
     spec = SPEC.replace("[services", f'build-constraints = ["{path}"]\n[services')
