@@ -32,8 +32,9 @@ _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.25
 _LOOK_SECONDS = 5.0
-_MOST_ATTEMPTS = 3
-"""How often a task is given to a cluster on which each of several workers died running it."""
+_ANSWER_SECONDS = 20.0
+_MOST_ATTEMPTS = 5
+"""How often a task is given to a cluster that fails over it, rather than in it."""
 
 
 @dataclass(kw_only=True)
@@ -44,8 +45,8 @@ class _Task:
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
     offer: Offer
-    deaths: int = 0
-    inner: Future[Any] | None = None
+    failures: int = 0
+    inner: Any = None
 
 
 class Cluster:
@@ -61,9 +62,6 @@ class Cluster:
         self._tasks: dict[int, _Task] = {}
         self._moved = time.monotonic()
         self._keeper: threading.Thread | None = None
-        if not os.environ.get("VENVOY_DEBUG"):
-            # What Dask logs of a lost connection is said here once, where it is given up.
-            logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
 
     def offers(self) -> list[Offer]:
         """Return what the present workers offer. Raises StoreUnavailable."""
@@ -130,34 +128,37 @@ class Cluster:
         client = self._connected()
         resources = {str(task.offer): 1}
         try:
-            inner = client.get_executor(pure=False, resources=resources).submit(task.call, *task.arguments)
+            inner = client.submit(task.call, *task.arguments, pure=False, resources=resources)
         except Exception:  # noqa: BLE001 - the connection broke this instant; Dask raises many kinds
             time.sleep(_PAUSE_SECONDS)
             self._queue.put(task)
             return
         task.inner = inner
+        # Not Dask's own executor: its futures never end where fetching the answer fails.
         inner.add_done_callback(lambda done: self._settle(task, done))
 
-    def _settle(self, task: _Task, inner: Future[Any]) -> None:
-        """Pass on what became of an attempt. Runs in Dask's event loop and must not wait."""
+    def _settle(self, task: _Task, inner: Any) -> None:
+        """Pass on what became of an attempt. Runs in Dask's thread for callbacks."""
         from distributed import CancelledError, KilledWorker
-        from distributed.comm import CommClosedError
 
         self._moved = time.monotonic()
-        error = None if inner.cancelled() else inner.exception()
-        if inner.cancelled() or isinstance(error, (CancelledError, CommClosedError)):
+        try:
+            result = inner.result(timeout=_ANSWER_SECONDS)
+        except CancelledError:
             self._queue.put(task)  # with its scheduler; or by our caller, which _keep sees
-        elif isinstance(error, KilledWorker):
-            task.deaths += 1
-            if task.deaths < _MOST_ATTEMPTS:
-                self._queue.put(task)
-            else:
+        except VenvoyError as error:
+            self._end(task, error=error)
+        except Exception as error:  # noqa: BLE001 - a worker died of it, or the answer was lost with one
+            task.failures += 1
+            if task.failures < _MOST_ATTEMPTS:
+                self._queue.put(task)  # what was done is not done again
+            elif isinstance(error, KilledWorker):
                 message = f"workers at {self._address.url} keep dying over one task (out of memory?): {error}"
                 self._end(task, error=HostUnsuitable(" ".join(message.split())))
-        elif error is not None:
-            self._end(task, error=error)
+            else:
+                self._end(task, error=error)
         else:
-            self._end(task, inner.result())
+            self._end(task, result)
 
     def _look(self) -> None:
         """Give up on tasks that no worker can take, when nothing has moved for long."""
@@ -203,6 +204,7 @@ class Cluster:
                 return client
             try:
                 if client is None or client.status == "closed":
+                    _quieten()
                     self._client = Client(
                         self._address.url,
                         security=self._address.security(),
@@ -231,3 +233,13 @@ class _ClusterExecutor(Executor):
         if kwargs:
             raise TypeError("tasks of a cluster take positional arguments")
         return self._cluster.submit(self._offer, fn, *args)
+
+
+def _quieten() -> None:
+    """Let Dask not log lost connections: what comes of them is said here, once it is known.
+
+    Dask sets its loggers' levels when it is imported, hence this comes after.
+    """
+    if not os.environ.get("VENVOY_DEBUG"):
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
