@@ -16,6 +16,7 @@ from tests.faults.keystone import NoKeystone, find_or_build
 from tests.faults.preloaded import Preloaded
 
 GATE, ALL = 12, 200
+_PATIENCE = 3
 _LONGEST_DEATH = 10.0
 """A worker dies at once, unless it is waiting for a slow disk just then."""
 
@@ -61,22 +62,29 @@ def _kill_at_random(
     figure: Figure,
     reader: Preloaded | None = None,
 ) -> None:
-    """Kill *count* runs. Every second rerun follows at once; before the others the state is looked at."""
+    """Kill *count* runs. Every second rerun follows at once; before the others the state is looked at.
+
+    A run that was faster than the kill does not count. How long one takes is measured again and again, since
+    others use this machine too.
+    """
     chance = random.Random(count)
     verify = ["verify", str(dest)]
     whole = runner.run(arguments)
     assert whole.returncode == 0, whole.stderr
     files = _files(dest)
-    deaths, killed, met = [], 0, 0
-    for index in range(count):
+    deaths, killed, met, rounds = [], 0, 0, 0
+    seconds = whole.seconds
+    while killed < count:
+        rounds += 1
+        assert rounds <= _PATIENCE * count
         shutil.rmtree(dest.parent)
         running = runner.start(arguments)
         running.go()
-        time.sleep(chance.uniform(0, whole.seconds))
+        time.sleep(chance.uniform(0, seconds))
         workers = _children(running.pid)
         os.kill(running.pid, signal.SIGKILL)
         started = time.monotonic()
-        if index % 2 and dest.exists():
+        if rounds % 2 and dest.exists():
             assert (reader or runner).run(verify).returncode == 0, "half a venv under the real name"
         again = runner.start(arguments)  # at once: it may not meet a writer that still lives
         again.go()
@@ -85,13 +93,13 @@ def _kill_at_random(
         killed += running.wait().returncode == -signal.SIGKILL
         done = again.wait()
         assert done.returncode == 0, done.stderr
+        seconds = done.seconds
         assert runner.run(verify).returncode == 0
         assert _files(dest) == files
         left = sorted(entry.name for entry in dest.parent.iterdir())
         assert left == [f".{dest.name}.venvoy-lock", dest.name]
-    assert killed >= count // 2
     figure(
-        f"{killed} of {count} killed in a run of {whole.seconds:.2f} s ({len(files)} files), "
+        f"{killed} of {rounds} killed in a run of some {seconds:.2f} s ({len(files)} files), "
         f"{met} with workers, which lived on for {max(deaths) * 1000:.0f} ms at most"
     )
 
