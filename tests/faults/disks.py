@@ -54,7 +54,8 @@ class PowerDisk:
         while True:
             _command("mount", self._device, str(self.mount))
             try:
-                next(self.mount.iterdir(), None)
+                with (self.mount / "alive").open("wb") as probe:  # a folder may still be read from memory
+                    os.fsync(probe.fileno())
             except OSError as error:
                 if error.errno != errno.EIO:
                     raise

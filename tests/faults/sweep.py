@@ -39,6 +39,8 @@ class Bench:
         self.scenario = scenario
         self.world = world
         self.reader = reader or runner
+        self.settle: Callable[[], object] = lambda: None
+        """What is done whenever the machine was set back: on a disk that loses power, a sync."""
         self._runner = runner
         self._scratch = world.kit.site.directory / "scratch" / scenario.name
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -70,6 +72,7 @@ class Bench:
         if self.world.root.exists():
             shutil.rmtree(self.world.root)
         shutil.copytree(self._template, self.world.root, symlinks=True)
+        self.settle()
 
     def check(self, *, last: bool = False) -> None:
         """Raise Broken unless a legal state is seen (with *last*: the last one), and the service starts."""

@@ -29,7 +29,9 @@ def disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def _bench(disk: PowerDisk, kit: Kit, runner: Preloaded, name: str) -> Bench:
-    return Bench(SCENARIOS[name], World(root=disk.mount / "world", kit=kit), runner)
+    made = Bench(SCENARIOS[name], World(root=disk.mount / "world", kit=kit), runner)
+    made.settle = disk.settle
+    return made
 
 
 class Cutter:
