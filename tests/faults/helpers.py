@@ -48,7 +48,10 @@ class Helper:
     def __exit__(self, *_: object) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(
+                    BrokenPipeError
+                ):  # it may be over already, having found what it sought
+                    pipe.close()
         self._process.wait(LIMIT)
 
     def counted(self) -> dict[str, int]:
@@ -87,7 +90,11 @@ def _reading(places: list[Path]) -> Callable[[Counter[str]], None]:
                     counts["opens"] += 1
                     continue
                 counts["missing"] += 1
-            folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                counts["missing"] += 1
+                continue
             try:
                 data, main = (_read(name, folder) for name in _WHERE[:2])
             except FileNotFoundError:

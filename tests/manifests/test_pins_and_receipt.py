@@ -142,8 +142,8 @@ def test_unknown_keys_of_a_newer_minor_are_ignored() -> None:
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Receipt)])
 def test_a_receipts_field_of_a_wrong_type_is_refused_by_name(name: str) -> None:
     good = json.loads(RECEIPT_DOCUMENT.to_json())
-    for wrong in (3, ["x"], True, {"x": 1}):
-        if type(wrong) is type(good[name]) and wrong != ["x"]:
+    for wrong in (3, [3], True, {"x": 1}):
+        if type(wrong) is type(good[name]) and wrong != [3]:
             continue
         value = {**good, name: wrong}
         assert problem(value, Receipt.from_json).startswith(f"doc.{name}")
