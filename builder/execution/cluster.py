@@ -58,6 +58,7 @@ class Cluster:
         self._client: Client | None = None
         self._lock = threading.Lock()
         self._ending = threading.RLock()
+        self._closing = threading.Event()
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._tasks: dict[int, _Task] = {}
         self._moved = time.monotonic()
@@ -96,13 +97,14 @@ class Cluster:
 
     def close(self) -> None:
         """Cancel what is left and hang up."""
+        self._closing.set()
         with self._lock:
             left, keeper = list(self._tasks.values()), self._keeper
         for task in left:
             task.outer.cancel()
         self._queue.put(None)
         if keeper is not None:
-            keeper.join(self._patience)
+            keeper.join()
         if self._client is not None:
             with contextlib.suppress(Exception):  # a scheduler that is gone must not hide the result
                 self._client.close(timeout=_CLOSE_SECONDS)
@@ -213,9 +215,9 @@ class Cluster:
                     )
                     continue
             except (OSError, ValueError) as error:
-                if self._keeper is None or time.monotonic() > deadline:
+                if self._keeper is None or self._closing.is_set() or time.monotonic() > deadline:
                     raise self._unreachable(error) from error
-            if time.monotonic() > deadline:
+            if self._closing.is_set() or time.monotonic() > deadline:
                 raise self._unreachable(TimeoutError("it did not come back"))
             time.sleep(_PAUSE_SECONDS)
 
