@@ -138,7 +138,7 @@ def test_where_it_can_be_used() -> None:
         "import threading\n"
         "from distributor.system.pipeline import can_fork\n"
         "print(can_fork(100, 2), can_fork(100, 1), can_fork(100_000, 2))\n"
-        "threading.Thread(target=input, daemon=True).start()\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "print(can_fork(100, 2))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, check=True)
