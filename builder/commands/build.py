@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from builder.caching.place import default_cache
 from builder.commands.cluster_options import CrewChoice, crew_options
+from builder.commands.options import (
+    FOLDER,
+    cache_option,
+    jobs_option,
+    json_option,
+    offline_option,
+    pythons_option,
+    wheels_option,
+)
 from builder.commands.progress import BuildSteps, artifact_line, artifact_value
 from builder.commands.remote_options import remote_options
 from builder.commands.sandbox_options import sandbox_options
@@ -19,8 +26,6 @@ from manifests.console import Console
 if TYPE_CHECKING:
     from builder.sandbox.cage import SandboxMode
     from builder.sandbox.limits import BuildLimits
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command("build")
@@ -42,50 +47,27 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Build for this target instead of those in the spec; may be repeated.",
 )
 @click.option(
-    "--output", "-o", type=_FOLDER, default=Path("build"), show_default=True, help="Where artifacts go."
+    "--output", "-o", type=FOLDER, default=Path("build"), show_default=True, help="Where artifacts go."
 )
-@click.option(
-    "--wheels",
-    "-w",
-    "sources",
-    multiple=True,
-    metavar="PLACE",
-    help="A read-only wheel cache: a folder, a find-links page or a simple index "
-    "(URL). May be repeated; asked in order.",
+@wheels_option(
+    "A read-only wheel cache: a folder, a find-links page or a simple index (URL). May be repeated; "
+    "asked in order."
 )
-@click.option(
-    "--cache",
-    type=_FOLDER,
-    default=default_cache,
-    envvar="VENVOY_CACHE",
-    help="The writable cache of wheels and layers. Also VENVOY_CACHE. [default: ~/.cache/venvoy]",
-)
-@click.option("--offline", is_flag=True, help="Use caches and folders alone, no network.")
-@click.option("--lock-dir", type=_FOLDER, help="Where the locks lie. [default: locks, beside the spec]")
-@click.option(
-    "--python",
-    "pythons",
-    multiple=True,
-    metavar="TARGET=PATH",
-    help="The interpreter that compiles for a target; may be repeated.",
-)
+@cache_option("The writable cache of wheels and layers.")
+@offline_option
+@click.option("--lock-dir", type=FOLDER, help="Where the locks lie. [default: locks, beside the spec]")
+@pythons_option
 @click.option("--no-pyc", is_flag=True, help="Leave compiled files out.")
 @click.option("--compression", type=click.Choice(["zstd", "gzip"]), default="zstd", show_default=True)
 @click.option("--level", type=int, help="Compression level. [default: zstd 7, gzip 6]")
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1, 256),
-    default=lambda: os.cpu_count() or 1,
-    help="Worker processes. [default: one a core]",
-)
+@jobs_option
 @click.option(
     "--builder-id",
     envvar="VENVOY_BUILDER_ID",
     metavar="URI",
     help="Who builds, for the provenance. Also VENVOY_BUILDER_ID. [default: one made of the host's name]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @remote_options
 @sandbox_options
 @crew_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.caching.place import default_cache
+from builder.commands.options import cache_option, json_option
 from manifests.console import size
 
 if TYPE_CHECKING:
@@ -38,14 +38,7 @@ class _Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generi
         return int(match[1]) * self._units[match[2]]
 
 
-_cache_option = click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=default_cache,
-    envvar="VENVOY_CACHE",
-    help="The cache of wheels and layers. Also VENVOY_CACHE. [default: ~/.cache/venvoy]",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_cache_option = cache_option("The cache of wheels and layers.")
 
 
 @click.group("cache")
@@ -64,7 +57,7 @@ def command() -> None:
 
 @command.command("show")
 @_cache_option
-@_json_option
+@json_option
 def show(*, cache: Path, as_json: bool) -> None:
     """Show what the cache holds, how large it is, and when it was used last.
 
@@ -108,7 +101,7 @@ def show(*, cache: Path, as_json: bool) -> None:
     help="Then remove what was used least recently, until no more than this is left: 500M, 50G.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@_json_option
+@json_option
 def clean(*, cache: Path, age: int | None, max_size: int | None, dry_run: bool, as_json: bool) -> None:
     """Remove what was not used for long, or is too much, and what killed builds left.
 

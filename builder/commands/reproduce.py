@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from builder.caching.place import default_cache
+from builder.commands.options import (
+    FOLDER,
+    cache_option,
+    jobs_option,
+    json_option,
+    offline_option,
+    wheels_option,
+)
 from builder.commands.progress import BuildSteps
 from builder.commands.sandbox_options import sandbox_options
 from manifests.console import Console
@@ -20,29 +26,14 @@ if TYPE_CHECKING:
     from builder.sandbox.cage import SandboxMode
     from builder.sandbox.limits import BuildLimits
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-
 
 @click.command("reproduce")
 @click.argument("artifact", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("spec", type=click.Path(path_type=Path), default=Path("release.toml"))
-@click.option(
-    "--wheels",
-    "-w",
-    "sources",
-    multiple=True,
-    metavar="PLACE",
-    help="Where wheels are (a folder, a find-links page or a simple index); may be repeated.",
-)
-@click.option(
-    "--cache",
-    type=_FOLDER,
-    default=default_cache,
-    envvar="VENVOY_CACHE",
-    help="The cache of wheels; layers are not taken from it. Also VENVOY_CACHE. [default: ~/.cache/venvoy]",
-)
-@click.option("--offline", is_flag=True, help="Use caches and folders alone, no network.")
-@click.option("--lock-dir", type=_FOLDER, help="Where the locks lie. [default: locks, beside the spec]")
+@wheels_option("Where wheels are (a folder, a find-links page or a simple index); may be repeated.")
+@cache_option("The cache of wheels; layers are not taken from it.")
+@offline_option
+@click.option("--lock-dir", type=FOLDER, help="Where the locks lie. [default: locks, beside the spec]")
 @click.option(
     "--python", type=click.Path(dir_okay=False, path_type=Path), help="The interpreter that compiles."
 )
@@ -50,16 +41,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "--level", type=int, help="Compression level. [default: as its provenance says, else zstd 7, gzip 6]"
 )
 @click.option(
-    "--keep", type=_FOLDER, metavar="FOLDER", help="Keep what was built in this folder. [default: remove it]"
+    "--keep", type=FOLDER, metavar="FOLDER", help="Keep what was built in this folder. [default: remove it]"
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1, 256),
-    default=lambda: os.cpu_count() or 1,
-    help="Worker processes. [default: one a core]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@jobs_option
+@json_option
 @sandbox_options
 def command(
     *,

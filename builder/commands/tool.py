@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from builder.caching.place import default_cache
+from builder.commands.options import (
+    FOLDER,
+    cache_option,
+    jobs_option,
+    json_option,
+    offline_option,
+    pythons_option,
+    wheels_option,
+)
 from builder.commands.progress import BuildSteps, artifact_line, artifact_value
 from manifests.console import Console
 
 if TYPE_CHECKING:
     from manifests.target import Target
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command("tool")
@@ -40,43 +45,20 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="What the hosts need beyond directories and bundles: http, s3. May be repeated.",
 )
 @click.option(
-    "--output", "-o", type=_FOLDER, default=Path("build"), show_default=True, help="Where the artifact goes."
+    "--output", "-o", type=FOLDER, default=Path("build"), show_default=True, help="Where the artifact goes."
 )
-@click.option("--lock-dir", type=_FOLDER, help="Where its locks lie. [default: tool-locks, in the output]")
+@click.option("--lock-dir", type=FOLDER, help="Where its locks lie. [default: tool-locks, in the output]")
 @click.option(
     "--upgrade", is_flag=True, help="Ignore the versions in existing locks and take the newest that fit."
 )
-@click.option(
-    "--wheels",
-    "-w",
-    "sources",
-    multiple=True,
-    metavar="PLACE",
-    help="A read-only wheel cache: a folder, a find-links page or a simple index (URL). May be repeated.",
+@wheels_option(
+    "A read-only wheel cache: a folder, a find-links page or a simple index (URL). May be repeated."
 )
-@click.option(
-    "--cache",
-    type=_FOLDER,
-    default=default_cache,
-    envvar="VENVOY_CACHE",
-    help="The writable cache of wheels and layers. Also VENVOY_CACHE. [default: ~/.cache/venvoy]",
-)
-@click.option("--offline", is_flag=True, help="Use caches and folders alone, no network.")
-@click.option(
-    "--python",
-    "pythons",
-    multiple=True,
-    metavar="TARGET=PATH",
-    help="The interpreter that compiles for a target; may be repeated.",
-)
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1, 256),
-    default=lambda: os.cpu_count() or 1,
-    help="Worker processes. [default: one a core]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@cache_option("The writable cache of wheels and layers.")
+@offline_option
+@pythons_option
+@jobs_option
+@json_option
 def command(
     *,
     targets: tuple[str, ...],

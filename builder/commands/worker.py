@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from builder.caching.place import default_cache
 from builder.commands.cluster_options import cluster_files
+from builder.commands.options import cache_option, jobs_option
 from manifests.console import Console
 
 if TYPE_CHECKING:
     from builder.sandbox.cage import SandboxMode
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command("worker")
 @click.argument("scheduler", metavar="SCHEDULER")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- DASK OPTIONS]")
 @cluster_files
-@click.option(
-    "--cache",
-    type=_FOLDER,
-    default=default_cache,
-    envvar="VENVOY_CACHE",
-    help="The cache of wheels and layers, best the one that builds use. Also VENVOY_CACHE. "
-    "[default: ~/.cache/venvoy]",
-)
+@cache_option("The cache of wheels and layers, best the one that builds use.")
 @click.option(
     "--python",
     "pythons",
@@ -37,13 +27,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     type=click.Path(dir_okay=False, path_type=Path),
     help="An interpreter to build with; may be repeated. [default: all that are found]",
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1, 256),
-    default=lambda: os.cpu_count() or 1,
-    help="Worker processes. [default: one a core]",
-)
+@jobs_option
 @click.option(
     "--sandbox",
     type=click.Choice(["auto", "require", "off"]),
