@@ -43,3 +43,15 @@ def web_url(text: str) -> str:
 def redacted(text: str) -> str:
     """Return *text* with the user names and passwords of all URLs in it replaced by ``***``."""
     return _USERINFO.sub("***@", text)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether *host*, a name or an address without brackets, is this machine alone."""
+    import ipaddress  # few ask, and it costs time at every start
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

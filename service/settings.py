@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.errors import InvalidInput, Refused
+from manifests.urls import is_loopback
 
 MEBIBYTE = 1024 * 1024
 
@@ -78,13 +79,3 @@ class Settings:
 def database_path(state: Path) -> Path:
     """Return where the database of the service in *state* lies."""
     return state / "service.sqlite"
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether *host* is this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

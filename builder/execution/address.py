@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifests.errors import InvalidInput, NotFound, Refused
-from manifests.urls import redacted
+from manifests.urls import is_loopback, redacted
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -80,7 +79,7 @@ def cluster_address(
     host = match["host"].strip("[]")
     files = {"--cluster-ca": authority, "--cluster-cert": certificate, "--cluster-key": key}
     if match["scheme"] == "tcp":
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise Refused(
                 f"{text}: plain tcp is for this machine alone (127.0.0.1, ::1, localhost), since whoever "
                 "connects may run code; use tls:// with --cluster-ca, --cluster-cert and --cluster-key"
@@ -96,12 +95,3 @@ def cluster_address(
         raise Refused(f"{key}: others can read this key; run chmod 600 on it, and make a new one if they did")
     credentials = Credentials(authority=authority, certificate=certificate, key=key)
     return Address(url=text, host=host, credentials=credentials)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 import time
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 from manifests import errors
 from manifests.errors import InvalidInput, NotFound, Refused, StoreUnavailable, VenvoyError
-from manifests.urls import web_url
+from manifests.urls import is_loopback, web_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +64,7 @@ class Connection:
 
         self.url = web_url(url).rstrip("/")
         parts = urlsplit(self.url)
-        if token and parts.scheme != "https" and not _loopback(parts.hostname or ""):
+        if token and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise Refused(f"the token would travel in the clear to {self.url}: use https")
         self._session = requests.Session()
         # The token goes to this service alone: no netrc in its place, and nowhere else by a redirect.
@@ -157,10 +156,3 @@ def _reason(error: Exception) -> str:
 
 def _seconds(text: str | None) -> float:
     return float(text) if text and text.isascii() and text.isdigit() else 0.0
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
