@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -409,10 +408,9 @@ def _uv_install(lab: Lab, built: Built, place: Path, uv_cache: Path, name: str, 
 def starting(plan: Plan) -> None:
     """unchanged and help: what a command costs that has nothing to do."""
     lab = plan.lab
-    bare = [sys.executable, "-c", "pass"]
     contenders = [
-        Contender(name="python", run=lambda: lab.meter.run(bare, lab.environment)),
-        Contender(name="help", run=lambda: lab.venvoy_run("--help"), check=_expect_text("Commands:")),
+        Contender(name="python", run=lambda: lab.host_run("python", "-c", "pass")),
+        Contender(name="help", run=lambda: lab.host_run("venvoy", "--help"), check=_expect_text("Commands:")),
     ]
     with temporary(lab, lab.work) as place:
         if "unchanged" in plan.wanted:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.host import host_environment, host_part
 from benchmarks.measure import BenchmarkError, Meter, Sample
 from manifests.artifact import Artifact, Layer
 from manifests.interpreter import find_interpreter
@@ -63,6 +64,7 @@ class Lab:
         self.flat = work / "wheels" / service
         self.requirements = work / "wheels" / f"{service}.txt"
         self._cleared = False
+        self._host: Path | None = None
         self._trash = work / "trash"
         self.empty_trash()
         self._trash.mkdir(parents=True)
@@ -111,6 +113,19 @@ class Lab:
     def venvoy_run(self, *arguments: str | Path, watch: bool = False) -> Sample:
         """Run another ``venvoy`` command."""
         return self.meter.run([*self.venvoy, *arguments], self.environment, watch=watch)
+
+    @property
+    def host_commands(self) -> Path:
+        """The folder of ``venvoy`` and ``python`` as a host has them; the first look may make them."""
+        if self._host is None:
+            self._note("preparing an environment like a host's")
+            self._host = host_part(self.work / "host", uv=self.tools["uv"], python=self.python)
+        return self._host
+
+    def host_run(self, name: str, *arguments: str | Path, watch: bool = False) -> Sample:
+        """Run a command of a host's environment."""
+        command = [self.host_commands / name, *arguments]
+        return self.meter.run(command, host_environment(self.environment), watch=watch)
 
     def probe(self, *arguments: str | Path) -> Sample:
         """Run a part of Venvoy in a process of its own; see ``benchmarks.probes``."""
@@ -198,8 +213,8 @@ class Lab:
 
     def install(self, destination: Path, state: Path, *, watch: bool = False) -> Sample:
         """Run ``venvoy install`` from the store."""
-        return self.venvoy_run(
-            "install", self.service, "--release", RELEASE, "--dest", destination, "--state", state,
+        return self.host_run(
+            "venvoy", "install", self.service, "--release", RELEASE, "--dest", destination, "--state", state,
             "--store", self.work / "store", "--root", self.work / "keys/root.json", "--python", self.python,
             watch=watch,
         )  # fmt: skip

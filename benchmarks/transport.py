@@ -202,7 +202,7 @@ def _built(lab: Lab, spec: Path, output: Path) -> Built:
 def _install(
     lab: Lab, release: str, venv: Path, state: Path, store: str | Path, keys: Path, service: str | None = None
 ) -> Sample:
-    return lab.venvoy_run(
-        "install", service or lab.service, "--release", release, "--dest", venv, "--state", state,
+    return lab.host_run(
+        "venvoy", "install", service or lab.service, "--release", release, "--dest", venv, "--state", state,
         "--store", store, "--root", keys / "root.json", "--python", lab.python,
     )  # fmt: skip
