@@ -16,7 +16,7 @@ from builder.sandbox.cage import SandboxMode
 from builder.sandbox.limits import BuildLimits
 from builder.wheels.cache import WheelCache
 from builder.wheels.gathering import WheelBuilder, resolve_wheels
-from builder.wheels.sources import WheelSource, open_source
+from builder.wheels.sources import WheelSource, absolute_location, open_source
 from manifests.errors import NotFound
 from manifests.interpreter import Interpreter
 from manifests.lock import Lock, LockedPackage, artifact_version, read_lock
@@ -116,7 +116,7 @@ class Preparation:
 
         options = BuildOptions(
             constraints=self._constraints(service),
-            find_links=tuple(self.sources),
+            find_links=tuple(absolute_location(place) for place in self.sources),
             offline=self.offline,
             network=service.build_network,
             limits=self.limits,

@@ -49,11 +49,10 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # One after the other: workers that cannot say goodbye try for seconds.
         for process in (self.workers, self.scheduler):
             if process is not None:
                 process.terminate()
-        for process in (self.workers, self.scheduler):
-            if process is not None:
                 try:
                     process.wait(30)
                 except subprocess.TimeoutExpired:

@@ -37,10 +37,10 @@ class CrewChoice:
     share: str | None = None
 
     @contextmanager
-    def hire(self, jobs: int, warn: Callable[[str], None]) -> Iterator[Crew]:
+    def hire(self, jobs: int, note: Callable[[str], None]) -> Iterator[Crew]:
         """Give the crew; *jobs* processes of this machine where there is no cluster.
 
-        *warn* is told where foreign code runs without a sandbox.
+        *note* is told where foreign code runs without a sandbox, and what is waited for.
 
         Raises InvalidInput, NotFound or Refused for options that do not fit together.
         """
@@ -49,7 +49,7 @@ class CrewChoice:
                 raise InvalidInput("--share is for clusters; name one with --cluster, or leave it out")
             from builder.execution.local import LocalCrew
 
-            yield LocalCrew(jobs=jobs, warn=warn)
+            yield LocalCrew(jobs=jobs, warn=note)
             return
         from builder.execution.address import cluster_address
 
@@ -60,7 +60,7 @@ class CrewChoice:
             raise NotFound("--cluster needs distributed, which is not here: pip install 'venvoy[cluster]'")
         from builder.execution.cluster_crew import ClusterCrew
 
-        with ClusterCrew(address, share=self.share) as crew:
+        with ClusterCrew(address, share=self.share, note=note) as crew:
             yield crew
 
 

@@ -32,6 +32,7 @@ _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.25
 _LOOK_SECONDS = 5.0
+_WORKERS_SECONDS = 60.0
 _ANSWER_SECONDS = 20.0
 _MOST_ATTEMPTS = 5
 """How often a task is given to a cluster that fails over it, rather than in it."""
@@ -64,8 +65,22 @@ class Cluster:
         self._moved = time.monotonic()
         self._keeper: threading.Thread | None = None
 
-    def offers(self) -> list[Offer]:
-        """Return what the present workers offer. Raises StoreUnavailable."""
+    def offers(self, waiting: Callable[[], None] | None = None) -> list[Offer]:
+        """Return what the present workers offer. Raises StoreUnavailable.
+
+        Where there is no worker at all, *waiting* is called once, and a minute may pass: the workers of a
+        scheduler that was started again take a while to come back.
+        """
+        deadline = time.monotonic() + _WORKERS_SECONDS
+        found = self._offered()
+        if not found and waiting is not None:
+            waiting()
+            while not found and time.monotonic() < deadline:
+                time.sleep(_PAUSE_SECONDS)
+                found = self._offered()
+        return found
+
+    def _offered(self) -> list[Offer]:
         client = self._connected()
         try:
             workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -197,8 +212,6 @@ class Cluster:
 
     def _connected(self) -> Client:
         """Return a client that is connected, waiting for the scheduler. Raises StoreUnavailable."""
-        from distributed import Client
-
         deadline = time.monotonic() + self._patience
         while True:
             client = self._client
@@ -206,13 +219,7 @@ class Cluster:
                 return client
             try:
                 if client is None or client.status == "closed":
-                    _quieten()
-                    self._client = Client(
-                        self._address.url,
-                        security=self._address.security(),
-                        timeout=_CONNECT_SECONDS,
-                        set_as_default=False,
-                    )
+                    self._client = _dial(self._address)
                     continue
             except (OSError, ValueError) as error:
                 if self._keeper is None or self._closing.is_set() or time.monotonic() > deadline:
@@ -235,6 +242,31 @@ class _ClusterExecutor(Executor):
         if kwargs:
             raise TypeError("tasks of a cluster take positional arguments")
         return self._cluster.submit(self._offer, fn, *args)
+
+
+def _dial(address: Address) -> Client:
+    """Return a new client of the scheduler at *address*. Raises OSError or ValueError.
+
+    In a thread that nobody waits for at the end: a client whose making is interrupted (Ctrl-C) takes twenty
+    seconds to hang up.
+    """
+    from distributed import Client
+
+    _quieten()
+    made: Future[Client] = Future()
+
+    def make() -> None:
+        try:
+            client = Client(
+                address.url, security=address.security(), timeout=_CONNECT_SECONDS, set_as_default=False
+            )
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            made.set_exception(error)
+        else:
+            made.set_result(client)
+
+    threading.Thread(target=make, name="dial", daemon=True).start()
+    return made.result()
 
 
 def _quieten() -> None:

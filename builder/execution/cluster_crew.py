@@ -36,13 +36,22 @@ _TRANSFERS = 64
 class ClusterCrew:
     """Workers at *address*. *share* names an object store where they do not share the caller's cache.
 
-    Use it as a context; *patience* is how many seconds it waits for a lost scheduler.
+    Use it as a context; *patience* is how many seconds it waits for a lost scheduler. *note* is told what it
+    waits for.
     """
 
-    def __init__(self, address: Address, *, share: str | None = None, patience: float = 300.0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        share: str | None = None,
+        patience: float = 300.0,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
         self._cluster = Cluster(address, patience=patience)
         self._address = address
         self._share = share
+        self._note = note
         self._chosen: dict[Target, Offer] = {}
 
     def __enter__(self) -> ClusterCrew:
@@ -60,7 +69,7 @@ class ClusterCrew:
         builds for *target*: an artifact that lacks its compiled files by accident is another one.
         """
         version = probe(explicit).version if explicit is not None else None
-        offers = self._cluster.offers()
+        offers = self._cluster.offers(self._waiting)
         chosen = choose_offer(offers, target, version)
         if chosen is None:
             wanted = f"{target} with Python {version}" if version else str(target)
@@ -113,6 +122,10 @@ class ClusterCrew:
     def stop(self) -> None:
         """Let go of everything that was handed out."""
         self._cluster.close()
+
+    def _waiting(self) -> None:
+        if self._note is not None:
+            self._note(f"there are no workers at {self._address.url} yet; waiting for them")
 
     def _offer(self, target: Target) -> Offer:
         if target not in self._chosen:

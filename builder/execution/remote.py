@@ -178,5 +178,11 @@ def _wheel(site: Worksite, request: LayerRequest, share: Share | None) -> Path:
 
 
 def _sources(options: BuildOptions, downloads: Downloads) -> list[WheelSource]:
-    places = [open_source(place, downloads) for place in options.find_links]
+    """Return where this worker finds what a build needs; folders that only the caller has are left out."""
+    places: list[WheelSource] = []
+    for place in options.find_links:
+        try:
+            places.append(open_source(place, downloads))
+        except NotFound as error:  # the sdist itself came from the caller's side
+            _log.warning("%s: not used here", error)
     return places if options.offline else [*places, LockSource(downloads)]

@@ -219,6 +219,11 @@ def open_source(location: str, downloads: Downloads | None = None) -> WheelSourc
     return IndexSource(url, downloads) if is_index else FindLinksSource(url, downloads)
 
 
+def absolute_location(location: str) -> str:
+    """Return *location* so that it means the same in whatever folder it is opened."""
+    return location if _SCHEME.match(location) else str(Path(location).absolute())
+
+
 def _choose(package: LockedPackage, target: Target, links: Mapping[str, Link]) -> Candidate | None:
     if (locked := locked_wheel(package)) is not None:
         return _named(locked, links)

@@ -95,6 +95,19 @@ class Site:
             **options,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a build that an interrupt ends, also where whoever runs tests has interrupts ignored."""
+        heeding = "import signal, venvoy; signal.signal(2, signal.default_int_handler); venvoy.main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", heeding, "build", "--offline", "--wheels", "wheels", *arguments],
+            cwd=self.root,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def fails(self, code: int, *said: str, arguments: Sequence[str] = ()) -> str:
         """Build; it must fail with *code* and one clear message, and leave no output."""
         done = self.run(*arguments)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import platform
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from manifests.artifact import Artifact
 from tests.builder.test_build_command import TARGET, Site
 from tests.cluster import ROOT, Cluster, free_port, make_certificates
+from tests.sdist_factory import locked_sdist, make_sdist, project_files
 from tests.wheel_factory import make_wheel
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="needs the extra 'cluster'"
 )
+
+SOON = 15  # seconds; Dask alone would hang up for twenty
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +44,54 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+def same_artifacts(site: Site) -> None:
+    one, other = site.root / "here/artifacts", site.root / "there/artifacts"
+    assert site.files("there/artifacts") == site.files("here/artifacts") != []
+    for name in site.files("here/artifacts"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
 def test_a_build_on_a_cluster_is_the_same_to_the_bit(site: Site, cluster: Cluster) -> None:
     here = site.run("-o", "here")
     assert here.returncode == 0, here.stderr
     there = site.run("-o", "there", "--cache", str(cluster.cache), *cluster.options)
     assert there.returncode == 0, there.stderr
-    one, other = site.root / "here/artifacts", site.root / "there/artifacts"
-    assert site.files("there/artifacts") == site.files("here/artifacts") != []
-    for name in site.files("here/artifacts"):
-        assert (one / name).read_bytes() == (other / name).read_bytes()
+    same_artifacts(site)
     layers = sorted(path.name for path in (cluster.cache / "layers").glob("*/*.bin"))
     assert layers == sorted(path.name for path in (site.root / "cache/layers").glob("*/*.bin"))
+
+
+def test_an_sdist_that_a_worker_builds_gives_the_same_artifact_to_the_bit(
+    site: Site, cluster: Cluster
+) -> None:
+    """Its backend writes wheels in random order, with random dates and modes, at whatever path it has."""
+    spec: dict[str, object] = {"files": {"demo/__init__.py": "x = 1\n", "demo/run.sh": "#!/bin/sh\n"}}
+    files = {"demo.c": b"const char *where(void) { return __FILE__; }\n"}
+    if shutil.which("gcc") is not None:
+        python, _, _ = TARGET.partition("-")
+        spec |= {"compile": {"demo/_c.so": "demo.c"}, "tag": f"{python}-{python}-linux_{platform.machine()}"}
+    package = make_sdist(site.wheels, project_files(spec) | files)
+    site.lock(site.sample, site.helper, more=locked_sdist(package))
+    here = site.run("-o", "here")
+    assert here.returncode == 0, here.stderr
+    there = site.run("-o", "there", "--cache", str(cluster.cache), *cluster.options)
+    assert there.returncode == 0, there.stderr
+    same_artifacts(site)
+    (ours,) = (site.root / "cache/wheels").rglob("demo-1.0-*.whl")
+    (theirs,) = (cluster.cache / "wheels").rglob("demo-1.0-*.whl")
+    assert theirs.read_bytes() == ours.read_bytes()
+    (manifest,) = (site.root / "there/artifacts").rglob("*.json")
+    assert "demo" in {layer.distribution for layer in Artifact.from_json(manifest.read_bytes()).layers}
+
+
+def test_an_sdist_that_fails_on_a_worker_says_why(site: Site, cluster: Cluster) -> None:
+    package = make_sdist(site.wheels, project_files({"fail": True, "files": {"demo.py": "x = 2\n"}}))
+    site.lock(site.sample, site.helper, more=locked_sdist(package))
+    done = site.run("--cache", str(cluster.cache), *cluster.options)
+    assert done.returncode == 4, done.stderr
+    assert "building demo 1.0 from source failed" in done.stderr
+    assert "no such header: demo.h" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_a_worker_says_is_what_the_operator_reads(site: Site, cluster: Cluster) -> None:
@@ -108,6 +152,18 @@ def test_options_that_do_not_fit_are_refused(site: Site, options: list[str], cod
 def test_a_scheduler_that_is_not_there_is_said(site: Site) -> None:
     url = f"tcp://127.0.0.1:{free_port()}"
     site.fails(7, f"the cluster's scheduler at {url} cannot be reached", arguments=["--cluster", url])
+
+
+def test_an_interrupt_ends_a_build_whose_scheduler_does_not_answer(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        build = site.begin("--cluster", f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            build.send_signal(signal.SIGINT)
+            _, said = build.communicate(timeout=SOON)
+    assert build.returncode == 130
+    assert said.strip() == "venvoy: interrupted; nothing was left half-done, the same command goes on"
 
 
 def test_a_worker_says_what_it_would_offer(tmp_path: Path) -> None:

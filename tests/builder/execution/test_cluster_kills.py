@@ -7,14 +7,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.builder.test_build_command import ROOT, Site
+from tests.builder.test_build_command import Site
 from tests.cluster import Cluster
 from tests.wheel_factory import make_wheel
 
@@ -60,23 +59,19 @@ class Sweep:
     def layers(self) -> int:
         return len(list((self.cluster.cache / "layers").glob("*/*.json")))
 
+    def forget_layers(self) -> None:
+        for path in (self.cluster.cache / "layers").glob("*/*"):
+            path.unlink(missing_ok=True)
+
+    def begin(self, output: str) -> subprocess.Popen[str]:
+        return self.site.begin("--cache", str(self.cluster.cache), "-o", output, *self.cluster.options)
+
     def build(self, kill: Callable[[], bool], times: int) -> int:
         """Build once, and kill up to *times* while layers come; return how often that was."""
         self.builds += 1
-        for path in (self.cluster.cache / "layers").glob("*/*"):
-            path.unlink(missing_ok=True)
+        self.forget_layers()
         output = f"out{self.builds}"
-        command = [sys.executable, "-m", "venvoy", "build", "--offline", "--wheels", "wheels"]
-        command += ["--cache", str(self.cluster.cache), "-o", output, *self.cluster.options]
-        process = subprocess.Popen(
-            command,
-            cwd=self.site.root,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = self.begin(output)
         killed, deadline = 0, time.monotonic() + BUILD_SECONDS
         try:
             while process.poll() is None and time.monotonic() < deadline:
@@ -125,3 +120,27 @@ def test_every_build_ends_right_whatever_is_killed(sweep: Sweep) -> None:
                 counts[name] += sweep.build(kill, min(4, KILLS - before))
                 assert counts[name] > before, "the build ended before anything could be killed"
     assert counts == {"scheduler": KILLS, "worker": KILLS}
+
+
+def test_an_interrupt_ends_a_build_whose_scheduler_is_lost_and_the_same_command_goes_on(sweep: Sweep) -> None:
+    with sweep.cluster as cluster:
+        process = sweep.begin("out")
+        deadline = time.monotonic() + BUILD_SECONDS
+        while not sweep.layers():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        cluster.kill_scheduler()
+        with pytest.raises(subprocess.TimeoutExpired):  # it waits for the scheduler
+            process.wait(3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=15)
+        assert process.returncode == 130
+        assert "venvoy: interrupted; nothing was left half-done, the same command goes on" in said
+        assert "Traceback" not in said
+        assert sweep.layers() > 0
+        cluster.start_scheduler()
+        again = sweep.begin("out")
+        _, said = again.communicate(timeout=BUILD_SECONDS)
+        assert again.returncode == 0, said
+    assert sweep.artifacts("out") == sweep.expected
