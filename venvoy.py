@@ -23,6 +23,7 @@ from manifests.errors import VenvoyError
 _COMMANDS = {
     "lock": ("builder.commands.lock", "build", "Resolve each service for each target into a lock (PEP 751)."),
     "build": ("builder.commands.build", "build", "Build the artifacts of a release from its locks."),
+    "builds": ("builder.commands.builds", "build", "See and steer the builds of a build service."),
     "cache": ("builder.commands.cache", "build", "Show and clean the cache of wheels and layers."),
     "worker": ("builder.commands.worker", "build,cluster", "Build for a cluster on this machine."),
     "reproduce": ("builder.commands.reproduce", "build", "Build an artifact again, and compare to the bit."),

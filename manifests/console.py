@@ -106,6 +106,11 @@ class Pace:
         return f", {size(round(rate))}/s, {left} left"
 
 
+def printable(text: str) -> str:
+    """Return *text*, which others wrote, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+
+
 def size(count: int) -> str:
     """Return a number of bytes for people: ``75.3 MB`` (decimal units)."""
     value = float(count)

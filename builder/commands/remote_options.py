@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from manifests.console import Console, size
-from manifests.errors import InvalidInput, Refused
+from builder.commands.service_options import (
+    leave,
+    raise_unless_built,
+    remote_option,
+    report_built,
+    token_file_option,
+)
+from manifests.console import Console
+from manifests.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,23 +26,13 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _REMOTE = ("token_file", "publish", "priority", "fetch")
 _BOTH = ("spec", "services", "targets", "output", "lock_dir", "as_json", "remote")
 _GIVEN = (ParameterSource.COMMANDLINE,)
-_INTERRUPTED = 130
 
 
 def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--remote`` and what goes with it; with it a service builds, and *command* is not called."""
 
-    @click.option(
-        "--remote",
-        metavar="URL",
-        envvar="VENVOY_REMOTE",
-        help="Let the build service at URL build, and fetch what it built. Also VENVOY_REMOTE.",
-    )
-    @click.option(
-        "--token-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="Where the token for the service lies. [default: VENVOY_TOKEN holds it]",
-    )
+    @remote_option("Let the build service at URL build, and fetch what it built.")
+    @token_file_option
     @click.option("--publish", is_flag=True, help="Have the service publish what it builds.")
     @click.option(
         "--priority",
@@ -75,7 +70,7 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _build_remotely(context: click.Context, url: str, options: Mapping[str, Any]) -> None:
-    from builder.remote.connection import Connection, error_of, read_token
+    from builder.remote.connection import Connection, read_token
     from builder.remote.fetching import fetch_files
     from builder.remote.following import Follower
     from builder.remote.request import build_request
@@ -92,10 +87,7 @@ def _build_remotely(context: click.Context, url: str, options: Mapping[str, Any]
         joined = f", which {build['requests'] - 1} asked for before" if build["requests"] > 1 else ""
         console.line(f"{connection.url}/builds/{build_id}: release {build['release']}{joined}")
         build = Follower(connection, build_id, console).follow()
-        if build["state"] == "cancelled":
-            raise Refused(f"build {build_id} was cancelled; the same command asks for it again")
-        if build["state"] == "failed":
-            raise error_of(build["exit_code"] or 1, f"{build['error']} ({connection.url}/builds/{build_id})")
+        raise_unless_built(build, connection.url)
         if options["fetch"]:
             fetch_files(
                 connection,
@@ -104,41 +96,14 @@ def _build_remotely(context: click.Context, url: str, options: Mapping[str, Any]
                 lambda done, total, name: console.bar("fetch", done, total, f"{done}/{total} {name}"),
             )
         console.done()
-        _report(build, output if options["fetch"] else None, as_json=as_json)
+        report_built(build, output if options["fetch"] else None, as_json=as_json)
     except KeyboardInterrupt:
         console.done()
-        _interrupted(context, connection.url, build_id, as_json=as_json)
+        if not build_id:
+            raise
+        leave(context, connection.url, build_id, options["token_file"], as_json=as_json)
     finally:
         connection.close()
-
-
-def _report(build: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
-    """Print what a build on this machine would print; paths are the service's where nothing was fetched."""
-    artifacts = [
-        {**artifact, **{key: str((output or Path()) / artifact[key]) for key in ("tarball", "manifest")}}
-        for artifact in build["artifacts"]
-    ]
-    if as_json:
-        document = {"release": build["release"], "build": build["id"], "state": build["state"]}
-        click.echo(json.dumps({**document, "artifacts": artifacts}, indent=2))
-        return
-    verb = "published" if build["state"] == "published" else "built"
-    for artifact in artifacts:
-        click.echo(f"{verb} {artifact['tarball']}: {size(artifact['length'])}")
-
-
-def _interrupted(context: click.Context, url: str, build_id: str, *, as_json: bool) -> None:
-    """Say where the build went, and how to come back."""
-    if not build_id:
-        raise KeyboardInterrupt
-    text = (
-        f"interrupted; the build goes on at {url}/builds/{build_id}\n"
-        "the same command comes back to it: equal requests are one build"
-    )
-    if as_json:
-        click.echo(json.dumps({"error": text, "exit_code": _INTERRUPTED, "build": build_id}, indent=2))
-    click.echo(f"venvoy: {text}", err=True)
-    context.exit(_INTERRUPTED)
 
 
 def _shown(context: click.Context, name: str) -> str:

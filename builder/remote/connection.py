@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from manifests import errors
+from manifests.console import printable
 from manifests.errors import InvalidInput, NotFound, Refused, StoreUnavailable, VenvoyError
 from manifests.urls import is_loopback, web_url
 
@@ -32,7 +33,7 @@ _KINDS: dict[int, type[VenvoyError]] = {
 
 def error_of(exit_code: int, text: str) -> VenvoyError:
     """Return the error that a command with *exit_code* would have ended with."""
-    return _KINDS.get(exit_code, VenvoyError)(text)
+    return _KINDS.get(exit_code, VenvoyError)(printable(text))
 
 
 def read_token(file: Path | None) -> str:

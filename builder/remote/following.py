@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from manifests.console import printable
 from manifests.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -69,15 +70,17 @@ class Follower:
             return
         if kind == "log":
             self._position = identity or self._position
-            self._console.line(str(value.get("text", "")))
+            self._console.line(printable(str(value.get("text", ""))))
         elif kind == "build":
             if value.get("state") != self._state:
                 self._state = str(value.get("state"))
                 if self._state not in FINISHED:
-                    self._console.line(f"the service says: {self._state}")
+                    self._console.line(printable(f"the service says: {self._state}"))
             match value.get("progress"):
                 case {"stage": str(stage), "done": int(done), "total": int(total), "note": note}:
-                    self._console.bar(stage, done, total, f"{done}/{total} {note}".strip())
+                    self._console.bar(
+                        printable(stage), done, total, printable(f"{done}/{total} {note}".strip())
+                    )
 
 
 def events(lines: Iterable[bytes]) -> Iterator[tuple[str, str, str]]:
