@@ -2,71 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from manifests import __version__
-from manifests.console import size
 from service.core import Service
 from service.running.logs import LogLine
 from service.state.build import FINISHED, State
 from service.web.access import may_read, service_of
 from service.web.builds import BuildId
 from service.web.problems import READING, answers
+from service.web.render import page
 
 STATIC = FilePath(__file__).with_name("static")
 _PAGE = 50
 _LOG_LINES = 2000
-_NOTHING = "\N{EN DASH}"
 Serving = Annotated[Service, Depends(service_of)]
 Reader = Annotated[str, Depends(may_read)]
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
-
-
-def _when(seconds: float | None) -> str:
-    if seconds is None:
-        return _NOTHING
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%H:%M:%S")
-
-
-def _span(start: float | None, end: float | None) -> str:
-    if start is None or end is None:
-        return _NOTHING
-    minutes, seconds = divmod(round(end - start), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("service.web"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update({"when": _when, "clock": _clock, "bytes": size})
-    environment.globals.update({"span": _span, "version": __version__, "states": [*State]})
-    return environment
-
-
-_TEMPLATES = _environment()
-
-
-def _page(template: str, service: Service, who: str, **values: Any) -> HTMLResponse:
-    text = _TEMPLATES.get_template(template).render(
-        who=who, has_store=service.store is not None, has_site=service.settings.site, **values
-    )
-    return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/", responses=READING)
@@ -80,7 +36,7 @@ def builds(
     """Show builds, newest first."""
     counts = service.builds.counts()
     found = service.builds.list(state=state, release=release, before=before, limit=_PAGE)
-    return _page(
+    return page(
         "builds.html",
         service,
         who,
@@ -104,7 +60,7 @@ def build(build_id: BuildId, service: Serving, who: Reader) -> HTMLResponse:
     while len(lines) < _LOG_LINES and (part := service.logs.read(build_id, position)):
         lines += part
         position = part[-1].position
-    return _page(
+    return page(
         "build.html",
         service,
         who,
@@ -121,7 +77,7 @@ def build(build_id: BuildId, service: Serving, who: Reader) -> HTMLResponse:
 @router.get("/releases", responses={**READING, **answers(404)})
 def releases(service: Serving, who: Reader) -> HTMLResponse:
     """Show what is signed in the store."""
-    return _page(
+    return page(
         "releases.html",
         service,
         who,

@@ -1,4 +1,4 @@
-"""From errors to answers: one body for all of them, ``{"error": TEXT, "exit_code": NUMBER}``."""
+"""From errors to answers: ``{"error": TEXT, "exit_code": NUMBER}`` for all of them, and a page for people."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from manifests.errors import (
     VerificationFailed,
 )
 from service.web.models import Problem
+from service.web.render import page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ _STATUS: dict[type[VenvoyError], int] = {
     StoreUnavailable: 503,
 }
 _USAGE = InvalidInput.exit_code
+_PAGES = ("/", "/releases")
 
 
 class _Answered(Refused):
@@ -131,18 +133,35 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-async def _venvoy(_: Request, error: Exception) -> Response:
+def _answer(
+    request: Request,
+    status: int,
+    error: str,
+    exit_code: int = _USAGE,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return what says *error*: a page to a browser that asked for one, else JSON."""
+    path = request.url.path
+    for_people = path in _PAGES or path.startswith("/builds/")
+    if not for_people or "text/html" not in request.headers.get("accept", ""):
+        return problem(status, error, exit_code, headers)
+    title = "Not found" if status == 404 else "Not possible"
+    service = request.app.state.service
+    return page("error.html", service, "", status=status, headers=headers, title=title, error=error)
+
+
+async def _venvoy(request: Request, error: Exception) -> Response:
     if not isinstance(error, VenvoyError):
         raise error
     if isinstance(error, _Answered):
-        return problem(error.status, str(error), error.exit_code, error.headers)
+        return _answer(request, error.status, str(error), error.exit_code, error.headers)
     for kind in type(error).__mro__:
         if kind in _STATUS:
-            return problem(_STATUS[kind], str(error), error.exit_code)
-    return problem(500, str(error), error.exit_code)
+            return _answer(request, _STATUS[kind], str(error), error.exit_code)
+    return _answer(request, 500, str(error), error.exit_code)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     """Say which fields are wrong, without repeating what they hold."""
     if not isinstance(error, RequestValidationError):
         raise error
@@ -150,7 +169,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
     texts = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found[:_SHOWN]]
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     text = "; ".join(texts).encode("utf-8", "replace").decode()
-    return problem(422, text + more)
+    return _answer(request, 422, text + more)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -159,7 +178,7 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         return problem(405, "this is not done here", _USAGE, {"Allow": ", ".join(_methods(request))})
     code = NotFound.exit_code if error.status_code == 404 else _USAGE
-    return problem(error.status_code, str(error.detail), code, error.headers)
+    return _answer(request, error.status_code, str(error.detail), code, error.headers)
 
 
 def _methods(request: Request) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,13 +13,9 @@ import pytest
 
 from distributor.publishing.proposing import open_proposing
 from distributor.stores.directory import DirectoryStore
+from tests.browser import axe_findings
+from tests.browser import browser as started_browser
 from tests.service_site import ServiceSite
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-QUIET = ("background-networking", "component-update", "sync", "gpu", "quic")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,13 +32,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceSite]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)],
-        )
+    with started_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -77,19 +67,16 @@ def frozen(site: ServiceSite) -> int:
     return workers[0]
 
 
-def serious(page: Page) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
-    return [item["id"] for item in found if item["impact"] in ("serious", "critical")]
-
-
 def test_a_build_is_seen_at_work_until_it_is_done(site: ServiceSite, open_page: Callable[..., Page]) -> None:
     build = site.submit(site.request("1.0.0", ("demo", "other")), publish=True)
     worker = frozen(site)
-    page = open_page("/")
+    page, listing = open_page("/"), open_page("/")
     row = page.get_by_role("row", name="1.0.0")
     assert "building" in row.inner_text()
+    assert axe_findings(page) == []
     row.get_by_role("link", name="1.0.0").click()
     assert page.get_by_role("status").inner_text() == "building"
+    assert axe_findings(page) == []
     assert "building release 1.0.0" in page.locator("#log").inner_text()
     os.kill(worker, signal.SIGCONT)
     # The script reloads the page at the end: what was built is there without anybody asking.
@@ -97,6 +84,8 @@ def test_a_build_is_seen_at_work_until_it_is_done(site: ServiceSite, open_page: 
     assert page.get_by_role("status").inner_text() == "published"
     assert "published artifacts/demo/demo-1.0.0-" in page.locator("#log").inner_text()
     assert page.get_by_role("row", name="other 1.0.0").count() == 1
+    listing.evaluate("refresh()")  # what its script does every few seconds
+    assert "published" in listing.get_by_role("row", name="1.0.0").inner_text()
     tarball = page.get_by_role("link", name="demo").get_attribute("href")
     got = page.request.get(tarball)
     assert len(got.body()) == site.build(build["id"])["artifacts"][0]["length"]
@@ -116,6 +105,25 @@ def test_the_pages_of_the_store_are_beside(site: ServiceSite, open_page: Callabl
     assert page.get_by_role("heading", level=1).count() == 1
     page.get_by_role("link", name="demo").first.click()
     assert build["artifacts"][0]["identity"][:12] in page.content()
+
+
+def test_errors_are_pages_for_people_and_json_for_programs(site: ServiceSite) -> None:
+    missing = f"/builds/{'0' * 32}"
+    page = site.call("GET", missing, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<h1>Not found</h1>" in page.text
+    assert "there is no build" in page.text
+    stranger = site.call("GET", "/", token="", headers={"Accept": "text/html"})
+    assert stranger.status_code == 401
+    assert stranger.headers["www-authenticate"].startswith("Basic ")
+    assert "<h1>" in stranger.text
+    evil = site.call("GET", "/?state=%3Cimg%3E", headers={"Accept": "text/html"})
+    assert evil.status_code == 422
+    assert "<img>" not in evil.text
+    for path in (missing, f"/api/v1{missing}"):
+        answer = site.call("GET", path, headers={"Accept": "text/html" if "api" in path else "*/*"})
+        assert answer.status_code == 404
+        assert set(answer.json()) == {"error", "exit_code"}
 
 
 def test_hostile_names_stay_text(site: ServiceSite, open_page: Callable[..., Page]) -> None:
@@ -147,7 +155,7 @@ def test_pages_are_for_everybody(
     for path in ("/", f"/builds/{build['id']}", "/releases"):
         page.goto(path)
         if scripts:  # what looks for faults is a script itself
-            assert serious(page) == [], path
+            assert axe_findings(page) == [], path
             width = page.locator("body").evaluate("body => body.scrollWidth")
             assert width <= 360, path
         assert page.get_by_role("heading", level=1).count() == 1
