@@ -17,6 +17,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from distributor.trust.canonical import file_bytes, signed_bytes
 from distributor.trust.tuf_api import (
     DelegatedRole,
     Delegations,
@@ -159,7 +160,7 @@ def sign(
     *before* is the delegator whose keys are being replaced: where they are at hand, it accepts them too.
     """
     metadata: Metadata[Any] = Metadata(signed)
-    payload = metadata.signed_bytes
+    payload = signed_bytes(signed)
     delegators = [delegator] if before is None else [delegator, before]
     add_signatures(metadata, role, signers, *delegators, payload=payload)
     trusted = delegator.get_verification_result(role, payload, metadata.signatures)
@@ -169,7 +170,7 @@ def sign(
             f"the {keys} key here is not enough for the store's {keys} role "
             f"({len(trusted.signed)} of {trusted.threshold} signatures); use the keys that root names"
         )
-    return metadata.to_bytes()
+    return file_bytes(metadata, payload)
 
 
 def add_signatures(
@@ -181,7 +182,7 @@ def add_signatures(
 ) -> list[str]:
     """Sign *metadata* of *role* by those of *signers* whom a delegator names; return their keyids.
 
-    *payload* is its ``signed_bytes``, which take long. Raises StoreUnavailable where a token or key service
+    *payload* is its signed bytes, which take long. Raises StoreUnavailable where a token or key service
     does not sign.
     """
     named = {keyid for delegator in delegators for keyid in delegator.get_delegated_role(role).keyids}

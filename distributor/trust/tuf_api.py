@@ -18,6 +18,7 @@ try:
         SIGNER_FOR_URI_SCHEME,
         CryptoSigner,
         Key,
+        Signature,
         Signer,
     )
     from tuf.api.metadata import (  # type: ignore[attr-defined]
@@ -54,6 +55,7 @@ __all__ = [
     "Metadata",
     "Role",
     "Root",
+    "Signature",
     "Signed",
     "Signer",
     "Snapshot",

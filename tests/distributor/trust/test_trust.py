@@ -387,9 +387,10 @@ def test_python_tuf_writes_through_our_durable_hooks(site: Site, monkeypatch: py
     written: list[str] = []
     real = updater.write_atomically
 
-    def record(path: Path, data: bytes, *, mode: int) -> None:
+    def record(path: Path, data: bytes, *, mode: int, sync: bool) -> None:
+        assert sync == (not path.name.startswith("artifacts.bin-"))  # those, read in bulk, are synced together
         written.append(path.name)
-        real(path, data, mode=mode)
+        real(path, data, mode=mode, sync=sync)
 
     synced: list[Path] = []
     monkeypatch.setattr(updater, "write_atomically", record)
@@ -406,6 +407,9 @@ def test_python_tuf_writes_through_our_durable_hooks(site: Site, monkeypatch: py
     }
     assert (trust.directory / "root.json").readlink() == Path("root_history/1.root.json")
     assert synced == [trust.directory]
+    assert list(trust.bins("artifacts")) == [name.removesuffix(".json") for name in written[6:]]
+    assert written[6:]
+    assert synced == [trust.directory, trust.directory]
 
 
 def test_a_failed_sync_is_an_error(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
