@@ -19,7 +19,7 @@ from distributor.bundles.tool import bootstrap_files, host_parts
 from distributor.bundles.verified import VerifiedTarball
 from distributor.system.unnamed import give_name, unnamed_file
 from distributor.trust.channels import channel_heads
-from distributor.trust.roles import TIMESTAMP, metadata_path
+from distributor.trust.roles import TIMESTAMP, is_bin, metadata_path
 from distributor.trust.trust import Trust
 from manifests.atomic_file import sync_directory, temporary_name
 from manifests.companions import provenance_path, sbom_path
@@ -52,11 +52,13 @@ def export_bundle(  # noqa: PLR0913 - what, whence, whither
     output: Path,
     *,
     with_tool: bool = False,
+    for_hosts: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Exported:
     """Write what *release* pins for *services* (none named: all), verified, to the file *output*.
 
-    *with_tool* adds Venvoy's host part, and what starts it on a bare host. *trust* is refreshed. The
+    *with_tool* adds Venvoy's host part, and what starts it on a bare host. *for_hosts* leaves out the hashed
+    bins that sign nothing of it: a host asks for no other, a store does. *trust* is refreshed. The
     same state gives the same bytes; a kill leaves the file that was there. Raises NotFound for what is
     not pinned or published, VerificationFailed for damaged artifacts, StoreUnavailable; OSError.
     """
@@ -79,7 +81,8 @@ def export_bundle(  # noqa: PLR0913 - what, whence, whither
     with unnamed_file(output.parent) as held:
         sink = _Hashed(held)
         with tarfile.open(fileobj=cast("IO[bytes]", sink), mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name, data in [*first, *_documents(store, trust, release, artifacts.values())]:
+            documents = _documents(store, trust, release, artifacts.values(), for_hosts=for_hosts)
+            for name, data in [*first, *documents]:
                 _add(archive, name, len(data), io.BytesIO(data))
             for artifact in artifacts.values():
                 reader = VerifiedTarball(store, artifact, copied)
@@ -105,14 +108,19 @@ def _manifest(trust: Trust, pins: ReleasePins, path: str) -> Artifact:
 
 
 def _documents(
-    store: ReadStore, trust: Trust, release: str, artifacts: Collection[Artifact]
+    store: ReadStore, trust: Trust, release: str, artifacts: Collection[Artifact], *, for_hosts: bool
 ) -> Iterator[tuple[str, bytes]]:
     """Yield all but the tarballs: each was verified when *trust* read it, or is again when it is used."""
     root = trust.signed("root")
     for version in range(1, root.version + 1):
         path = metadata_path("root", version)
         yield path, store.read(path, limit=MAX_DOCUMENT_BYTES)
+    beside = [path for artifact in artifacts for path in (sbom_path(artifact), provenance_path(artifact))]
+    signed = [*(artifact.manifest_path for artifact in artifacts), *beside]
+    needed = {trust.responsible(path)[0] for path in signed}
     for role, number in trust.versions().items():
+        if for_hosts and is_bin(role) and role not in needed:
+            continue
         path = metadata_path(role, number)
         yield path, store.read(path, limit=MAX_DOCUMENT_BYTES)
     yield TIMESTAMP, store.read(TIMESTAMP, limit=MAX_DOCUMENT_BYTES)
@@ -121,7 +129,6 @@ def _documents(
     yield pins_path(release), trust.document(pins_path(release))
     for artifact in artifacts:
         yield artifact.manifest_path, trust.document(artifact.manifest_path)
-    beside = [path for artifact in artifacts for path in (sbom_path(artifact), provenance_path(artifact))]
     for path, target in trust.find_all(beside).items():
         yield path, trust.read(target)
 

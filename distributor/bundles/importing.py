@@ -12,6 +12,7 @@ from distributor.bundles.verified import VerifiedTarball
 from distributor.stores.interface import Digest
 from distributor.trust.roles import TIMESTAMP, metadata_path
 from distributor.trust.trust import ARTIFACTS
+from distributor.trust.tuf_client import METADATA
 from manifests.documents import MAX_DOCUMENT_BYTES, Sha256
 from manifests.errors import Refused
 
@@ -31,10 +32,11 @@ def import_bundle(
     """Add all of *bundle* to *store*, payload first; return the paths that were not there.
 
     *trust* is that of the bundle, refreshed: metadata that does not verify is never copied. Tarballs are
-    held to the manifests. Raises Refused where the store has other bytes, another root, or a newer
-    state; VerificationFailed; StoreUnavailable.
+    held to the manifests. Raises Refused where the store has other bytes, another root, a newer
+    state, or artifacts for which the bundle lacks metadata; VerificationFailed; StoreUnavailable.
     """
     _check_same_site(bundle, store)
+    _check_nothing_lost(bundle, store, trust)
     artifacts = {
         path: trust.published(path)
         for path in trust.entries(ARTIFACTS)
@@ -82,6 +84,19 @@ def _check_same_site(bundle: BundleStore, store: Store) -> None:
     theirs = store.read_versioned(path, limit=MAX_DOCUMENT_BYTES)
     if theirs is not None and theirs[0] != bundle.read(path, limit=MAX_DOCUMENT_BYTES):
         raise Refused(f"{store.location} is the store of another root than the bundle's")
+
+
+def _check_nothing_lost(bundle: BundleStore, store: Store, trust: Trust) -> None:
+    """Refuse a bundle that would show newer bins than *store* has, where it serves what those sign."""
+    there = set(store.list(f"{METADATA}/"))
+    roles = {path.rpartition("/")[2].partition(".")[2] for path in there}
+    for role, version in trust.versions().items():
+        path = metadata_path(role, version)
+        if bundle.size(path) is None and path not in there and f"{role}.json" in roles:
+            raise Refused(
+                f"the bundle was exported for hosts: without {path}, {store.location} could no longer serve "
+                "all that it holds; export it without --for-hosts"
+            )
 
 
 def _version(timestamp: bytes) -> int:

@@ -24,6 +24,11 @@ from manifests.console import Console, size
     is_flag=True,
     help="Add Venvoy's own host part, for hosts that have nothing but tar, sha256sum and python3.",
 )
+@click.option(
+    "--for-hosts",
+    is_flag=True,
+    help="Carry only the metadata that hosts ask for to install this. A store may need all of it.",
+)
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @json_option
 def command(
@@ -35,6 +40,7 @@ def command(
     output: Path,
     *,
     with_tool: bool,
+    for_hosts: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -46,7 +52,7 @@ def command(
     \b
     Examples:
       venvoy export 2026.1.0 -o 2026.1.0.bundle --store https://repo.example/venvoy
-      venvoy export 2026.1.0 keystone nova -o control-plane.bundle
+      venvoy export 2026.1.0 keystone nova -o control-plane.bundle --for-hosts
       venvoy export 2026.1.0 -o new-site.bundle --with-tool
     On a bare host, after comparing the bundle's sha256 with what was printed:
       tar -xf new-site.bundle tool artifacts/venvoy-host && sh tool/bootstrap /opt/venvoy
@@ -73,6 +79,7 @@ def command(
             services,
             target,
             with_tool=with_tool,
+            for_hosts=for_hosts,
             progress=lambda count, total: console.moved("export", count, total),
         )
     console.done()

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     help="Bring everything but the timestamp: the copy shows its old state until then.",
 )
 @click.option(
-    "--delete", is_flag=True, help="Afterwards remove payload that SOURCE does not sign, as after a prune."
+    "--delete",
+    is_flag=True,
+    help="Afterwards remove payload that SOURCE does not sign, as after a prune, and replaced metadata.",
 )
 @root_option
 @state_option

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     default=7,
     show_default=True,
     metavar="DAYS",
-    help="How long something must have been without a pin, as far as earlier runs saw. 0: remove at once.",
+    help="How long something must have been unpinned, or replaced, as far as earlier runs saw. 0: at once.",
 )
 @dry_run_option
 @json_option
@@ -34,7 +34,8 @@ def command(store: str, keys: Path, grace: float, *, dry_run: bool, as_json: boo
 
     Needs the keys of artifacts, snapshot and timestamp. Artifacts are published before they are pinned:
     so a run notes what is unpinned, and a later one removes it when the days of grace are over. Files that
-    an interrupted publish left go the same way. Publishers may work at the same time.
+    an interrupted publish left go the same way, and versions of metadata that were replaced, but for
+    the last two of each. Publishers may work at the same time.
 
     \b
     Examples:
@@ -59,15 +60,18 @@ def command(store: str, keys: Path, grace: float, *, dry_run: bool, as_json: boo
     document = {
         "store": opened.location,
         "dry_run": dry_run,
-        "changed": bool(done.removed) and not dry_run,
+        "changed": bool(done.removed or done.metadata) and not dry_run,
         "removed": [_entry(item) for item in done.removed],
         "waiting": [_entry(item) for item in done.waiting],
+        "metadata": list(done.metadata),
         "freed_bytes": freed,
         "swept": done.swept,
     }
     verb = "would remove" if dry_run else "removed"
     lines = [f"{verb} {item.label} ({size(item.size)})" for item in done.removed]
     lines += [f"unpinned since {item.since:%Y-%m-%d %H:%M} UTC: {item.label}" for item in done.waiting]
+    if done.metadata:
+        lines.append(f"{verb} {len(done.metadata)} replaced versions of metadata")
     lines.append(f"{'would free' if dry_run else 'freed'} {size(freed)}")
     report(document, lambda: "\n".join(lines), as_json=as_json)
 

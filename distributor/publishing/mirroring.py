@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from distributor.bundles.importing import show_timestamp
 from distributor.publishing.frozen_store import FrozenStore
+from distributor.publishing.metadata_pruning import replaced
 from distributor.publishing.pruning import FAMILIES
 from distributor.stores.interface import Digest
 from distributor.trust.gzipped import decompress
@@ -61,7 +62,8 @@ def mirror(  # noqa: PLR0913 - whence, by what trust, whither, and how
 ) -> Mirrored:
     """Bring *copy* to the state of *source*; without *show* all but its timestamp.
 
-    With *remove* payload goes that the source does not sign (any more), once the new state is shown.
+    With *remove* payload goes that the source does not sign (any more), once the new state is shown, and
+    metadata that was replaced, but for the last few versions.
     Nothing that does not verify against *root* is copied. Raises VerificationFailed, Refused where the
     copy belongs to another site or is newer, StoreUnavailable.
     """
@@ -80,7 +82,9 @@ def mirror(  # noqa: PLR0913 - whence, by what trust, whither, and how
         return Mirrored(added=tuple(added), removed=(), shown=False)
     if show_timestamp(timestamp, copy):
         added.append(TIMESTAMP)
-    removed = list(_stale(copy, {item.path for item in payload})) if remove else []
+    removed = []
+    if remove:
+        removed = [*_stale(copy, {item.path for item in payload}), *replaced(copy, trust)]
     for path in removed:
         copy.delete(path)
     return Mirrored(added=tuple(added), removed=tuple(removed), shown=True)

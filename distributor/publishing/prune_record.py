@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RECORD = "prune.json"
 LEASE = timedelta(minutes=2)
-FORMAT = "1.0"
+FORMAT = "1.1"
 _ATTEMPTS = 20
 _NEVER = datetime.fromtimestamp(0, timezone.utc)
 
@@ -41,12 +41,14 @@ class PrunedMeanwhile(Locked):
 class PruneRecord:
     """The record: *generation* counts removals, *until* is when the present one ends at the latest.
 
-    *unpinned* says of each artifact's label when it was first seen without a release that pins it.
+    *unpinned* says of each artifact's label when it was first seen without a release that pins it,
+    *snapshots* of a few versions of the snapshot when they were first seen to be the present one.
     """
 
     generation: int = 0
     until: datetime = _NEVER
     unpinned: Mapping[str, datetime] = field(default_factory=dict)
+    snapshots: Mapping[int, datetime] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the canonical JSON of this record."""
@@ -56,6 +58,9 @@ class PruneRecord:
                 "generation": self.generation,
                 "until": self.until.isoformat(),
                 "unpinned": {label: {"since": since.isoformat()} for label, since in self.unpinned.items()},
+                "snapshots": {
+                    str(number): {"since": when.isoformat()} for number, when in self.snapshots.items()
+                },
             }
         )
 
@@ -68,6 +73,11 @@ class PruneRecord:
             generation=top.count("generation"),
             until=_moment(top, "until"),
             unpinned={label: _moment(item, "since") for label, item in top.object("unpinned").items()},
+            snapshots={
+                int(number): _moment(item, "since")
+                for number, item in top.object("snapshots", required=False).items()
+                if number.isdecimal()
+            },
         )
 
 
@@ -132,9 +142,11 @@ def update(
     *,
     until: datetime,
     unpinned: Mapping[str, datetime] | None = None,
+    snapshots: Mapping[int, datetime] | None = None,
 ) -> None:
-    """Write *until*, and *unpinned* where given, into the record of *generation* (None: nobody removes).
+    """Write *until*, *unpinned* and *snapshots* where given, into the record of *generation*.
 
+    Without one nobody removes; where somebody does, nothing is written.
     Raises Locked where somebody else took over: then nothing more may be removed.
     """
     for _ in range(_ATTEMPTS):
@@ -143,7 +155,12 @@ def update(
             raise Locked(f"{store.location} is being pruned by somebody else; this took too long")
         if generation is None and record.until > datetime.now(timezone.utc):
             return
-        wanted = replace(record, until=until, unpinned=record.unpinned if unpinned is None else unpinned)
+        wanted = replace(
+            record,
+            until=until,
+            unpinned=record.unpinned if unpinned is None else unpinned,
+            snapshots=record.snapshots if snapshots is None else snapshots,
+        )
         if wanted == record or store.replace_if_unchanged(RECORD, wanted.to_json(), version):
             return
     raise Locked(f"others write {RECORD} of {store.location} all the time; try again")

@@ -1,4 +1,4 @@
-"""Pruning: remove from a store the artifacts that no release pins, with all that stands beside them.
+"""Pruning: remove from a store what no release pins, with all that stands beside it, and replaced metadata.
 
 An artifact is published before it is pinned, so what is unpinned is first noted, and removed when it was
 unpinned for the whole time of grace. Signatures go first, then the files that they named: a reader never
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from distributor.publishing.metadata_pruning import observed, superseded
 from distributor.publishing.metadata_writer import Change, expect
 from distributor.publishing.prune_record import RECORD, begin, over, read_record, renewed, update
 from distributor.trust.trust import ARTIFACTS
@@ -52,11 +53,13 @@ class Leftover:
 class Pruned:
     """What was removed (or would be), and what waits until its time of grace is over.
 
-    *swept* counts what killed writers had left.
+    *metadata* are the paths of replaced versions of metadata that went as well; *swept* counts what killed
+    writers had left.
     """
 
     removed: tuple[Leftover, ...]
     waiting: tuple[Leftover, ...]
+    metadata: tuple[str, ...] = ()
     swept: int = 0
 
 
@@ -67,7 +70,7 @@ def prune(
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Pruned:
-    """Remove what was without a pin for *grace*; with *dry_run* only say what that would be.
+    """Remove what was without a pin, or replaced, for *grace*; with *dry_run* only say what that would be.
 
     Raises Refused where nothing is pinned at all: everything would go. Locked where somebody else prunes.
     """
@@ -81,12 +84,20 @@ def prune(
     due = [item for item in found if item.since + grace <= now]
     waiting = tuple(item for item in found if item not in due)
     if dry_run:
-        return Pruned(removed=tuple(due), waiting=waiting)
-    if not due:
-        update(store, None, until=over(), unpinned={item.label: item.since for item in found})
-        return Pruned(removed=(), waiting=waiting, swept=store.sweep())
-    removed = _remove(repository, due, {item.label: item.since for item in waiting}, progress)
-    return Pruned(removed=tuple(removed), waiting=waiting, swept=store.sweep())
+        seen = observed(record.snapshots, trust, now, grace)
+        old = tuple(superseded(store, trust, seen, now, grace))
+        return Pruned(removed=tuple(due), waiting=waiting, metadata=old)
+    removed: Sequence[Leftover] = ()
+    if due:
+        removed = _remove(repository, due, {item.label: item.since for item in waiting}, progress)
+        trust = repository.trust
+    seen = observed(record.snapshots, trust, now, grace)
+    noted = None if due else {item.label: item.since for item in found}
+    update(store, None, until=over(), unpinned=noted, snapshots=seen)
+    old = tuple(superseded(store, trust, seen, now, grace))
+    for path in old:
+        store.delete(path)
+    return Pruned(removed=tuple(removed), waiting=waiting, metadata=old, swept=store.sweep())
 
 
 def label_of(path: str) -> str | None:

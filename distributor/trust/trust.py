@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from distributor.bundles.store import BundleStore
 from distributor.places import private_directory
 from distributor.trust.gzipped import decompress
 from distributor.trust.remembered import RememberedStore
@@ -55,7 +56,9 @@ class Trust:
         check_expiry: bool = True,
     ) -> None:
         self._store = store
-        bins = Bins.REMEMBERED if isinstance(store, RememberedStore) else Bins.SPARSE
+        bins = Bins.PARTIAL if isinstance(store, BundleStore) else Bins.SPARSE
+        if isinstance(store, RememberedStore):
+            bins = Bins.REMEMBERED
         self.directory = private_directory(state_dir / _directory_name(store.location), tighten=True)
         self._clock = now if check_expiry else NO_EXPIRY
         self._client = TufClient(store, self.directory, root, clock=self._clock, remember=True, bins=bins)

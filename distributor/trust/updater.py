@@ -60,6 +60,8 @@ class Bins(enum.Enum):
     """Not at all: as the specification has it, each bin must be there."""
     SPARSE = enum.auto()
     """A bin that the snapshot does not name is empty: bins come into being with what they sign."""
+    PARTIAL = enum.auto()
+    """As SPARSE; one that the store lacks signs nothing here: a bundle has what its own artifacts need."""
     REMEMBERED = enum.auto()
     """As SPARSE; what the store does not give is as it is kept here, in whatever version that is."""
 
@@ -138,6 +140,8 @@ class DurableUpdater(Updater):
         try:
             return super()._load_targets(role, parent_role)
         except DownloadHTTPError:
+            if self.bins is Bins.PARTIAL and self._is_bin(role, parent_role):
+                return empty_bin()
             if self.bins is not Bins.REMEMBERED or not (Path(self._dir) / f"{role}.json").exists():
                 raise
             return self._remembered(role, parent_role)

@@ -187,6 +187,67 @@ def test_a_later_bundle_adds_to_what_was_imported(site: SmallSite, bundle: Path,
         assert done.returncode == 0, done.stderr
 
 
+def bins(bundle: Path) -> set[str]:
+    with tarfile.open(bundle) as archive:
+        return {name.partition(".")[2] for name in archive.getnames() if ".bin-" in name}
+
+
+def test_for_hosts_a_bundle_has_the_bins_of_its_artifacts_alone(
+    site: SmallSite, bundle: Path, tmp_path: Path
+) -> None:
+    small, dest = tmp_path / "small.bundle", tmp_path / "host/demo"
+    export(site, "1.0.0", small, "--for-hosts")
+    assert bins(small) < bins(bundle)
+    assert install(site, small, dest).returncode == 0
+    assert venvoy("verify", dest).returncode == 0
+    # A host that looks for patches to what is there asks for bins that are in no bundle.
+    upgrade = tmp_path / "upgrade.bundle"
+    export(site, "2.0.0", upgrade, "--for-hosts")
+    done = install(site, upgrade, dest, "2.0.0")
+    assert done.returncode == 0, done.stderr
+    assert run([str(dest / "bin/demo-manage")]).stdout == "demo 2.0.0\n"
+
+
+def test_without_the_bin_of_an_artifact_nothing_is_installed(
+    site: SmallSite, bundle: Path, tmp_path: Path
+) -> None:
+    robbed = tmp_path / "robbed.bundle"
+    with tarfile.open(bundle) as whole, tarfile.open(robbed, "w") as archive:
+        for member in whole:
+            if ".bin-" not in member.name:
+                archive.addfile(member, whole.extractfile(member))
+    done = install(site, robbed, tmp_path / "host/demo")
+    assert done.returncode == 3, done.stderr
+    assert "no builder signed it" in done.stderr
+    assert not (tmp_path / "host/demo").exists()
+
+
+def test_a_bundle_for_hosts_takes_nothing_from_a_store(tmp_path: Path) -> None:
+    site = SmallSite(tmp_path / "site")
+    site.release("1.0.0")
+    site.release("2.0.0")
+    one, two, whole = (tmp_path / f"{name}.bundle" for name in ("one", "two", "whole"))
+    store = tmp_path / "mirror/store"
+    export(site, "1.0.0", one, "--for-hosts")
+    assert import_into(site, one, store).returncode == 0
+    keys = site.root.parent
+    assert venvoy("keys", "rotate", "artifacts", "--store", site.store, "--keys", keys).returncode == 0
+    export(site, "2.0.0", two, "--for-hosts")
+    before = sorted(path for path in store.rglob("*"))
+    done = import_into(site, two, store)
+    assert done.returncode == 9
+    assert "export it without --for-hosts" in done.stderr
+    assert sorted(path for path in store.rglob("*")) == before
+    export(site, "2.0.0", whole)
+    assert import_into(site, whole, store).returncode == 0
+    for release in ("1.0.0", "2.0.0"):
+        done = venvoy(
+            *("install", "demo", "--release", release, "--dest", str(tmp_path / "host" / release)),
+            *("--store", str(store), *access(site, tmp_path / "host/state")),
+        )
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_bundle_of_another_site_is_refused(site: SmallSite, bundle: Path, tmp_path: Path) -> None:
     other = SmallSite(tmp_path / "other")
     assert install(other, bundle, tmp_path / "host/demo").returncode == 3

@@ -162,3 +162,19 @@ def test_the_command(site: Site) -> None:
     done = json.loads(CliRunner().invoke(command, options).stdout)
     assert done["added"] == ["metadata/timestamp.json"]
     assert json.loads(CliRunner().invoke(command, options).stdout)["changed"] is False
+
+
+def test_a_copy_keeps_no_more_replaced_metadata_than_a_pruned_source(site: Site) -> None:
+    copy = copy_of(site)
+    for number in range(4):
+        release(site, f"2.{number}")
+        run(site, copy)
+    snapshots = [path for path in copy.list("metadata/") if path.endswith(".snapshot.json")]
+    assert len(snapshots) == 4
+    gone = run(site, copy, remove=True).removed
+    assert min(snapshots, key=lambda path: int(path.split("/")[1].split(".")[0])) in gone
+    assert len([path for path in copy.list("metadata/") if path.endswith(".snapshot.json")]) == 3
+    trust = Trust(copy, site.directory / "reader", site.root)
+    trust.refresh()
+    assert all(trust.manifest(pin) for name in trust.releases() for pin in trust.pins(name).pins)
+    assert run(site, copy, remove=True).removed == ()
