@@ -32,6 +32,11 @@ _COMMANDS = {
     "publish": ("distributor.commands.publish", "sign", "Bring built artifacts into a store and sign them."),
     "pin": ("distributor.commands.pin", "sign", "Sign what a release means."),
     "promote": ("distributor.commands.promote", "sign", "Make a channel mean a release."),
+    "countersign": (
+        "distributor.commands.countersign",
+        "sign",
+        "Sign what another manager signed, where it takes several.",
+    ),
     "forward": ("distributor.commands.forward", "sign", "Bring what managers signed elsewhere into a store."),
     "prune": ("distributor.commands.prune", "sign", "Remove artifacts that no release pins."),
     "mirror": ("distributor.commands.mirror", "", "Bring a store to the state of another one."),

@@ -19,7 +19,7 @@ propose_option = click.option(
     "--propose",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write what is signed into FILE, for 'venvoy forward', and nothing into the store.",
+    help="Write what is signed into FILE, for 'venvoy countersign' and 'forward', not into the store.",
 )
 
 
@@ -44,6 +44,7 @@ def open_managed(
 
     Raises what opening stores and keys does, InvalidInput for options that do not go together.
     """
+    from distributor.publishing.forwarding import proposed_metadata, signatures_of
     from distributor.publishing.proposing import open_proposing
     from distributor.publishing.repository import PIN_ROLES, open_repository
     from distributor.stores.location import open_store, open_writable_store
@@ -62,6 +63,13 @@ def open_managed(
         signed = proposal()
         if signed is not None:
             _write(propose, signed.to_json())
+            found = signatures_of(repository.trust, proposed_metadata(signed))
+            if not found.verified:
+                click.echo(
+                    f"{len(found.signed)} of {found.threshold} signatures: further managers run "
+                    f"'venvoy countersign {propose}'",
+                    err=True,
+                )
 
     return Managed(store=repository.store, repository=repository, finish=finish)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distributor.publishing.metadata_writer import Changes
     from distributor.publishing.repository import Repository
     from distributor.trust.trust import Trust
-    from distributor.trust.tuf_api import TargetFile
+    from distributor.trust.tuf_api import TargetFile, VerificationResult
     from manifests.proposal import Proposal
 
 _WHAT = "the proposal"
@@ -43,24 +43,24 @@ class Forwarded:
 def forward(repository: Repository, proposal: Proposal, *, now: datetime | None = None) -> Forwarded:
     """Store what *proposal* holds and sign the state that shows it. Once more, it changes nothing.
 
-    Raises VerificationFailed where release managers did not sign it, Refused where it does not follow the
+    Raises VerificationFailed where too few release managers signed it, Refused where it does not follow the
     present state, InvalidInput for documents that it does not name.
     """
-    signed = _metadata(proposal.metadata)
+    signed = proposed_metadata(proposal)
     added: list[str] = []
 
     def changes(trust: Trust) -> Changes | None:
         added.clear()
-        _check_signatures(trust, signed)
-        present = expect(trust.signed(RELEASES), Targets)
-        if signed.signed.version == present.version and signed.signed == present:
-            return None
-        if signed.signed.expires <= (now or datetime.now(timezone.utc)):
+        result = signatures_of(trust, signed)
+        if not result.verified:
             raise VerificationFailed(
-                f"{_WHAT} expired at {signed.signed.expires:%Y-%m-%d %H:%M} UTC; sign it anew"
+                f"{_WHAT} is not signed by the store's release managers "
+                f"({len(result.signed)} of {result.threshold} signatures)"
             )
-        added.extend(_additions(present, signed.signed))
-        _check_documents(trust, [signed.signed.targets[path] for path in added], proposal.documents)
+        paths = additions(trust, signed, proposal, now=now)
+        if paths is None:
+            return None
+        added.extend(paths)
         for path, data in proposal.documents.items():
             store_document(repository.store, path, data)
         return {RELEASES: Change(body=signed.signed, delegator=Targets.type, signed=proposal.metadata)}
@@ -69,11 +69,12 @@ def forward(repository: Repository, proposal: Proposal, *, now: datetime | None 
     return Forwarded(paths=tuple(added))
 
 
-def _metadata(data: bytes) -> Metadata[Targets]:
+def proposed_metadata(proposal: Proposal) -> Metadata[Targets]:
+    """Return what *proposal* makes of the role releases, unverified. Raises InvalidInput."""
     from tuf.api.serialization import DeserializationError
 
     try:
-        metadata: Metadata[Any] = Metadata.from_bytes(data)
+        metadata: Metadata[Any] = Metadata.from_bytes(proposal.metadata)
     except DeserializationError:
         raise InvalidInput(f"{_WHAT} holds no signed metadata") from None
     if not isinstance(metadata.signed, Targets):
@@ -81,15 +82,29 @@ def _metadata(data: bytes) -> Metadata[Targets]:
     return metadata
 
 
-def _check_signatures(trust: Trust, metadata: Metadata[Targets]) -> None:
-    result = expect(trust.signed("targets"), Targets).get_verification_result(
-        RELEASES, metadata.signed_bytes, metadata.signatures
-    )
-    if not result.verified:
+def signatures_of(trust: Trust, metadata: Metadata[Targets]) -> VerificationResult:
+    """Return which of the store's release managers signed *metadata*, and whether that is enough."""
+    targets = expect(trust.signed("targets"), Targets)
+    return targets.get_verification_result(RELEASES, metadata.signed_bytes, metadata.signatures)
+
+
+def additions(
+    trust: Trust, metadata: Metadata[Targets], proposal: Proposal, *, now: datetime | None = None
+) -> list[str] | None:
+    """Return the paths that *metadata* of *proposal* adds to the state of *trust*; None: it is that state.
+
+    All that it adds is checked, but for signatures. Raises as ``forward`` does.
+    """
+    present = expect(trust.signed(RELEASES), Targets)
+    if metadata.signed.version == present.version and metadata.signed == present:
+        return None
+    if metadata.signed.expires <= (now or datetime.now(timezone.utc)):
         raise VerificationFailed(
-            f"{_WHAT} is not signed by the store's release managers "
-            f"({len(result.signed)} of {result.threshold} signatures)"
+            f"{_WHAT} expired at {metadata.signed.expires:%Y-%m-%d %H:%M} UTC; sign it anew"
         )
+    paths = _additions(present, metadata.signed)
+    _check_documents(trust, [metadata.signed.targets[path] for path in paths], proposal.documents)
+    return paths
 
 
 def _additions(present: Targets, proposed: Targets) -> list[str]:

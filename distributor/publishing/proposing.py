@@ -15,9 +15,10 @@ from distributor.publishing.initialisation import ROOT_FILE
 from distributor.publishing.keys import load_signers
 from distributor.publishing.metadata_writer import MetadataWriter, expect
 from distributor.publishing.repository import Repository
-from distributor.trust.roles import expiry, sign
+from distributor.trust.canonical import file_bytes, signed_bytes
+from distributor.trust.roles import add_signatures, expiry
 from distributor.trust.trust import RELEASES
-from distributor.trust.tuf_api import Targets
+from distributor.trust.tuf_api import Metadata, Targets
 from manifests.documents import sha256_bytes
 from manifests.errors import NotFound, Refused
 from manifests.proposal import Proposal
@@ -128,7 +129,13 @@ class _ProposingWriter(MetadataWriter):
         body = wanted[RELEASES].body
         body.version += 1
         body.expires = expiry(RELEASES, _now())
-        self._signed = sign(RELEASES, body, self.signers(RELEASES), expect(trust.signed("targets"), Targets))
+        metadata, payload = Metadata(body), signed_bytes(body)
+        targets = expect(trust.signed("targets"), Targets)
+        # Where several must sign, the others do so later: whoever forwards it counts.
+        if not add_signatures(metadata, RELEASES, self.signers(RELEASES), targets, payload=payload):
+            place = self._collecting.location
+            raise Refused(f"the {RELEASES} key here is none of {place}'s; 'venvoy keys status' lists those")
+        self._signed = file_bytes(metadata, payload)
         return True
 
     def proposal(self) -> Proposal | None:

@@ -169,6 +169,7 @@ def sign(
         raise Refused(
             f"the {keys} key here is not enough for the store's {keys} role "
             f"({len(trusted.signed)} of {trusted.threshold} signatures); use the keys that root names"
+            + (", or let each manager sign: --propose, 'venvoy countersign'" if keys == "releases" else "")
         )
     return file_bytes(metadata, payload)
 

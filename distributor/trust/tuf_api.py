@@ -34,6 +34,7 @@ try:
         TargetFile,
         Targets,
         Timestamp,
+        VerificationResult,
     )
     from tuf.ngclient.config import UpdaterConfig
     from tuf.ngclient.fetcher import FetcherInterface
@@ -65,4 +66,5 @@ __all__ = [
     "Timestamp",
     "Updater",
     "UpdaterConfig",
+    "VerificationResult",
 ]
