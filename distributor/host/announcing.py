@@ -29,7 +29,8 @@ class Announcement:
     """What to tell, and to whom. *state* is where venvs with pending topics are listed.
 
     Each of *identity_facts*, (section, option), becomes a fact whose value is the artifact's identity.
-    *run* names the play whose handlers are told.
+    *run* names the play whose handlers are told. The handlers of *handled*, other plays, are known to
+    have run though the host was not told so.
     """
 
     state: Path
@@ -38,12 +39,15 @@ class Announcement:
     identity_facts: tuple[tuple[str, str], ...] = ()
     notify: tuple[str, ...] = ()
     run: str = ""
+    handled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for fact in self.facts:
             text = f"{fact.section}{fact.option}{fact.value}"
             if any(ord(character) < 0x20 for character in text) or "]" in fact.section:
                 raise InvalidInput(f"the fact {fact.section}.{fact.option} does not fit on one line")
+        if self.run in self.handled:
+            raise InvalidInput("a play that runs cannot be among those that died")
         if (self.facts or self.identity_facts) and self.facts_file is None:
             raise InvalidInput("facts need the file that they go to")
 
@@ -61,7 +65,11 @@ class Announcement:
             notify=self.notify if restart else (),
             run=self.run,
         )
-        return before.and_then(later)
+        return self.still_owed(before).and_then(later)
+
+    def still_owed(self, pending: Pending) -> Pending:
+        """Return *pending* without the topics that handlers have acted on before their play died."""
+        return replace(pending, notify=(), run="") if pending.run in self.handled else pending
 
     def list_destination(self, destination: Path) -> None:
         """Note that *destination* may have pending topics, before it does. Raises OSError."""
@@ -86,14 +94,14 @@ def tell(destination: Path, receipt: Receipt, announcement: Announcement) -> Tol
 
     Raises HostUnsuitable where the facts cannot be written: they stay owed. Raises OSError.
     """
-    pending = receipt.pending
-    if not pending:
+    if not receipt.pending:
         return Told(receipt=receipt)
+    pending = announcement.still_owed(receipt.pending)
     if pending.facts and pending.facts_file:
         with _facts_lock(announcement.state):
             write_facts(Path(pending.facts_file), pending.facts)
     left = Pending(notify=pending.notify, run=announcement.run if pending.notify else "")
-    if left != pending:
+    if left != receipt.pending:
         if left.notify:
             announcement.list_destination(destination)
         receipt = replace(receipt, pending=left)

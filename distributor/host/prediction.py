@@ -49,7 +49,7 @@ def predict_rollback(
     with _quiet_moment(destination):
         active = active_receipt(destination)
         if to is not None and active.release == to:
-            pending = active.pending
+            pending = _still_owed(announcement, active.pending)
             return RollbackResult(receipt=active, before=active, facts=pending.facts, notify=pending.notify)
         choice = choose(destination, to, force=force)
         owed = _owed(announcement, choice.receipt.identity, active.pending)
@@ -73,7 +73,7 @@ def predict_link_rollback(
 
     with _quiet_moment(link):
         way = find_way(link, to)
-        pending = way.receipt.pending
+        pending = _still_owed(announcement, way.receipt.pending)
         if not way.done:
             check_way(way, force=force)
             pending = _owed(announcement, way.receipt.identity, pending)
@@ -92,7 +92,7 @@ def _put_right(request: InstallRequest, receipt: Receipt | None) -> InstallResul
     pending = present.pending
     if flips and not finished:
         pending = _owed(request.announcement, present.identity, pending)
-    told = pending if request.announcement is not None else NOTHING
+    told = _still_owed(request.announcement, pending)
     return InstallResult(
         changed=flips or finished or bool(told),
         receipt=present,
@@ -156,6 +156,10 @@ def _owed(
     announcement: Announcement | None, identity: str, before: Pending, *, restart: bool = True
 ) -> Pending:
     return announcement.owed(identity, before, restart=restart) if announcement else NOTHING
+
+
+def _still_owed(announcement: Announcement | None, pending: Pending) -> Pending:
+    return announcement.still_owed(pending) if announcement else NOTHING
 
 
 def _flips(request: InstallRequest) -> bool:

@@ -40,6 +40,7 @@ def read_role_request(data: bytes, *, what: str, state: Path) -> RoleRequest:
          "facts_file": "/etc/ansible/facts.d/openstack_ansible.fact",
          "identity_facts": [{"section": "keystone", "option": "artifact_id"}],
          "notify": ["venv changed"], "run": "the play that is told",
+         "handled": ["a play that died when its handlers had run"],
          "preserve": {"etc": "new"}, "files": {"requirements.txt": "BASE64"},
          "link_packages": ["python3-libvirt"],
          "checks": {"imports": ["keystone"], "commands": [["keystone-manage", "--version"]]}}
@@ -60,6 +61,7 @@ def read_role_request(data: bytes, *, what: str, state: Path) -> RoleRequest:
             ),
             notify=top.texts("notify"),
             run=top.optional_text("run") or "",
+            handled=top.texts("handled"),
         ),
         preserve=_preserve(top),
         files=_files(top),

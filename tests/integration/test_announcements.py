@@ -236,3 +236,33 @@ def test_remove_keeps_what_is_the_hosts(role: Role, tmp_path: Path) -> None:
     taken = role.install("1.0.0", "play", preserve={"etc": "new"})
     assert taken["unpacked"] is True  # such a place is taken over
     role.acknowledge("play")
+
+
+def test_a_play_that_died_when_its_handlers_had_run_is_not_told_of_again(role: Role) -> None:
+    role.facts.parent.mkdir()
+    role.install("1.0.0", "play one")
+    foretold = role.install("1.0.0", "play two", "--dry-run", handled=["play one"])
+    again = role.install("1.0.0", "play two", handled=["play one"])
+    for result in (foretold, again):
+        assert (result["changed"], result["notify"]) == (False, [])
+    assert role.acknowledge("play one") is False
+    # Another play's topics stay, and what changes now is told.
+    upgraded = role.install("2.0.0", "play three", handled=["play one", "play two"])
+    assert upgraded["notify"] == ["venv changed"]
+    assert role.install("2.0.0", "play four", handled=["play two"])["notify"] == ["venv changed"]
+    assert role.acknowledge("play four")
+
+
+def test_what_handlers_acted_on_does_not_come_back_with_the_next_change(role: Role) -> None:
+    role.facts.parent.mkdir()
+    role.install("1.0.0", "play one", notify=["old topic"])
+    foretold = role.install("2.0.0", "play two", "--dry-run", handled=["play one"])
+    done = role.install("2.0.0", "play two", handled=["play one"])
+    assert foretold["notify"] == done["notify"] == ["venv changed"]
+
+
+def test_a_play_cannot_be_alive_and_dead(role: Role) -> None:
+    role.facts.parent.mkdir()
+    request = role.request("1.0.0", "play one", handled=["play one"])
+    done = run([*role.site.command("1.0.0", role.dest), "--role-request", str(request)])
+    assert (done.returncode, "cannot be among those that died" in done.stderr) == (2, True)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.venvoy.venvoy.plugins.plugin_utils.handled import Handled
 from ansible_collections.venvoy.venvoy.plugins.plugin_utils.this_play import this_play
 
 _MODULE = "venvoy.venvoy.venv_artifact"
@@ -22,7 +23,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = {**self._task.args, "run": this_play()}
+        handled = Handled(self._task.delegate_to or str((task_vars or {}).get("inventory_hostname")))
+        if not self._task.check_mode:
+            handled.host_knows()  # what is told from here on is news
+        arguments = {**self._task.args, "run": this_play(), "handled": handled.died()}
         _refuse_passwords([arguments.get("store"), *(arguments.get("mirrors") or [])])
         try:
             done = self._run_module(arguments, task_vars)

@@ -52,5 +52,10 @@ options:
     description: Which play this is. Set by the action plugin.
     type: str
     default: ""
+  handled:
+    description: Plays that died when their handlers had run already. Set by the action plugin.
+    type: list
+    elements: str
+    default: []
 
 """

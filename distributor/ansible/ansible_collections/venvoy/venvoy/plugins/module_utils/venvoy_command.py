@@ -27,6 +27,7 @@ ANNOUNCING_SPEC: dict[str, Any] = {
     "notify": _TEXTS,
     "state_dir": {"type": "path", "default": "/var/lib/venvoy"},
     "run": {"type": "str", "default": ""},
+    "handled": _TEXTS,
 }
 """The arguments of modules whose changes are told to facts and handlers."""
 
@@ -75,6 +76,7 @@ def role_request(params: dict[str, Any]) -> str:
         ],
         "notify": params["notify"],
         "run": params["run"],
+        "handled": params["handled"],
         "preserve": params["preserve"],
         "link_packages": params["link_packages"],
         "files": {

@@ -18,8 +18,14 @@ def this_play() -> str:
     return f"{socket.gethostname()}:{parent}:{_started(parent)}"
 
 
+def is_alive(play: str) -> bool:
+    """Whether the *play* of that name, of this machine, still runs."""
+    process, started = play.split(":")[1:]
+    return bool(started) and _started(int(process)) == started
+
+
 def _started(process: int) -> str:
-    """Return the process's start time in clock ticks since boot; empty where there is no /proc."""
+    """Return the process's start time in clock ticks since boot; empty where there is none."""
     try:
         text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
         # The name in brackets may hold anything; what follows its last bracket is plain.
