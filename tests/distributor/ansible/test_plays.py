@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.distributor.ansible.playground import VENVS, Played, Playground
+from tests.distributor.ansible.test_embedding import make_server
 
 Bare = Callable[..., contextlib.AbstractContextManager[Playground]]
 ONLY_AFTERWARDS = ("fetched_bytes", "replaced", "kept", "aside")
@@ -32,8 +34,13 @@ def told(results: dict[str, Any]) -> dict[str, Any]:
 
 def test_keystone_on_bare_hosts_and_again(ground: Playground, prebuilt: dict[str, str]) -> None:
     toggle = {"keystone_venv_enabled": False}
+    other_python = ground.inside("web1", VENVS / "uwsgi-1-python3/bin/uwsgi")
+    has_compiler = shutil.which("cc") is not None
+    if has_compiler:
+        make_server(other_python, 9)
     first = ground.play("keystone.yml", results="first", **prebuilt, **toggle)
     assert first.warnings("keystone_venv_enabled has no effect") == 1
+    assert first.warnings("uwsgi-1-python3/bin/uwsgi has Python 3.9 inside") == has_compiler
     venv = VENVS / "keystone-1.0.0"
     for host, result in ground.results("first").items():
         assert (result["tool_installed"], result["version"]) == (True, "1.0.0")

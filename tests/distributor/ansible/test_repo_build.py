@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.distributor.ansible.web import Nginx, balancer, free_port
+from tests.service_site import ServiceSite, written
 from tests.small_site import HOST, TARGET, purelib, venvoy
 from tests.wheel_factory import make_wheel
 
@@ -73,6 +74,7 @@ class Site:
 
     def __init__(self, folder: Path, servers: int) -> None:
         self.folder = folder
+        self.output = ""
         self.servers = []
         for number in range(1, servers + 1):
             name = f"repo{number}"
@@ -142,7 +144,8 @@ class Site:
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        self.output = done.stdout + done.stderr
+        assert done.returncode == 0, self.output
         return recap(done.stdout)
 
     def install(self, release: str, dest: Path) -> dict[str, Any]:
@@ -232,6 +235,38 @@ def test_built_published_pruned_and_served(site: Site, tmp_path: Path) -> None:
     assert {name: figures["changed"] for name, figures in site.play(repo_build_channel="stable").items()} == {
         server.name: 0 for server in site.servers
     }
+
+
+@pytest.mark.slow
+def test_a_build_service_builds_and_the_repo_server_publishes(tmp_path: Path) -> None:
+    pytest.importorskip("ansible", reason="ansible-core needs Python 3.11")
+    service = ServiceSite(tmp_path / "service")
+    site = Site(tmp_path, 1)
+    try:
+        with service.running():
+            (tmp_path / "spec").mkdir()
+            written(tmp_path / "spec", service.request("1.0.0"))
+            token = service.token("read", "build")
+            (tmp_path / "token").write_text(token)
+            remote: dict[str, Any] = {
+                "repo_build_lock": False,
+                "repo_build_offline": False,
+                "repo_build_arguments": [],
+                "repo_build_remote": service.url,
+                "repo_build_remote_token": f"{{{{ lookup('ansible.builtin.file', '{tmp_path}/token') }}}}",
+            }
+            site.play("-vvv", **remote)
+            kept = site.builder.folder / "work/token"
+            assert (kept.read_text(), kept.stat().st_mode & 0o777) == (token, 0o600)
+            assert token not in site.output
+            assert "/api/v1/builds" in service.log.read_text()
+            assert not (site.builder.folder / "work/cache").exists()
+            assert site.install("1.0.0", tmp_path / "venv")["changed"]
+            assert site.play(**remote)["repo1"]["changed"] == 0
+            with pytest.raises(AssertionError, match="token"):
+                site.play(**{**remote, "repo_build_remote_token": "of nobody"})
+    finally:
+        site.close()
 
 
 @pytest.mark.slow

@@ -67,6 +67,15 @@ options:
   link:
     description: A symbolic link to flip to the venv when it is complete.
     type: path
+  servers:
+    description:
+      - Programs with a Python inside that load this venv, such as C(bin/uwsgi) of a venv. One whose Python is
+        of another minor version than that of the venv cannot, and is warned of.
+      - By default each uWSGI in the venvs beside O(dest), unless one of them fits. Where O(dest) itself has a
+        uWSGI, the venvs beside it are looked at.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -168,6 +177,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_file
+from ansible_collections.venvoy.venvoy.plugins.module_utils.embedding import unfit_servers
 from ansible_collections.venvoy.venvoy.plugins.module_utils.host_part import (
     TOOL_SPEC,
     HostPart,
@@ -268,6 +278,7 @@ def main() -> None:
             "release": {"type": "str"},
             "channel": {"type": "str"},
             "link": {"type": "path"},
+            "servers": {"type": "list", "elements": "path", "default": []},
             **INSTALLING_SPEC,
             **ANNOUNCING_SPEC,
             **TOOL_SPEC,
@@ -281,6 +292,11 @@ def main() -> None:
     document = run_venvoy(module, command, root)
     if module.check_mode:
         document = {key: value for key, value in document.items() if key not in _ONLY_AFTERWARDS}
+    if module.params["state"] in ("present", "rolled_back"):
+        for warning in unfit_servers(
+            module.params["dest"], str(document.get("target")), module.params["servers"]
+        ):
+            module.warn(warning)
     changed = bool(document.pop("changed", False)) or brought or root_written
     module.exit_json(
         changed=changed, tool_installed=brought, diff=diff_of(document, module.params["dest"]), **document
