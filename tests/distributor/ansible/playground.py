@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import os
 import re
@@ -151,12 +152,54 @@ class Playground:
 
 
 def kill(process: subprocess.Popen[str], *, modules: bool) -> None:
-    """End a play as a lost terminal or a lost machine does: the controller alone, or what it started too."""
+    """End a play as a lost terminal or a lost machine does: the controller alone, or what it started too.
+
+    Workers have sessions of their own, so that a process group does not hold them all.
+    """
     if modules:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
+        found: list[int] = []
+        while new := [pid for pid in (process.pid, *_descendants(process.pid)) if pid not in found]:
+            for pid in new:  # what is stopped starts nothing more
+                _signal(pid, signal.SIGSTOP)
+            found += new
+        for pid in found:
+            _signal(pid, signal.SIGKILL)
+    process.kill()
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def wait_for_orphans(process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Wait until what a killed play had started, and was not killed, has ended."""
+    words = [os.fsencode(str(word)) for word in process.args if str(word).startswith("@")]  # type: ignore[union-attr]
+    deadline = time.monotonic() + seconds
+    while any(set(words) <= set(command) for command in _commands().values()):
+        assert time.monotonic() < deadline, "still at work"
+        time.sleep(0.05)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, tasks.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+def _commands() -> dict[int, list[bytes]]:
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().split(b"\0")
+    return found
 
 
 def _played(status: int, output: str, seconds: float) -> Played:

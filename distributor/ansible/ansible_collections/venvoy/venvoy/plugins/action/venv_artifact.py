@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.venvoy.venvoy.plugins.module_utils.host_part import NAMES
 from ansible_collections.venvoy.venvoy.plugins.plugin_utils.handled import Handled
 from ansible_collections.venvoy.venvoy.plugins.plugin_utils.this_play import this_play
 
@@ -29,6 +31,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = {**self._task.args, "run": this_play(), "handled": handled.died()}
         _refuse_passwords([arguments.get("store"), *(arguments.get("mirrors") or [])])
         try:
+            lacking = self._lacking()
+            if lacking is not None:
+                arguments["tool_archive"] = self._copy(lacking)
             done = self._run_module(arguments, task_vars)
             wanted = done.pop("tool_wanted", None)
             if wanted is not None and not done.get("failed"):
@@ -43,6 +48,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             module_name=_MODULE, module_args=arguments, task_vars=task_vars
         )
         return done
+
+    def _lacking(self) -> dict[str, Any] | None:
+        """Return the archive that the module would ask for, where one plain command can tell."""
+        archives, place = self._task.args.get("tool") or [], self._task.args.get("tool_path", "/opt/venvoy")
+        if len(archives) != 1 or not archives[0].get("src") or not str(place).startswith("/"):
+            return None
+        archive: dict[str, Any] = archives[0]
+        command = f"{place}/{str(archive.get('sha256'))[:NAMES]}/bin/venvoy"
+        return archive if self._low_level_execute_command(f"test -x {shlex.quote(command)}")["rc"] else None
 
     def _copy(self, archive: dict[str, Any]) -> str:
         """Copy the archive to the host's temporary folder and return where it lies there."""

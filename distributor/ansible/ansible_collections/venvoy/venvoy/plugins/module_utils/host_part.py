@@ -9,6 +9,7 @@ the host, and renamed into place: a host part that is there is a whole one.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -25,7 +26,8 @@ from typing import IO, Any
 _TARGET = re.compile(r"cp(3)(\d+)(t?)-linux_(\w+)-glibc(\d+)\.(\d+)")
 _READ = 1024 * 1024
 _TIMEOUT = 120
-_NAMES = 16
+NAMES = 16
+"""How many digits of its digest name a host part's tree."""
 
 
 TOOL_SPEC: dict[str, Any] = {
@@ -97,7 +99,7 @@ class HostPart:
             staging = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=self.place))
             try:
                 self.unpack(path, archive, interpreter, staging)
-                os.sync()
+                _sync(self.place)
                 staging.rename(tree)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -123,7 +125,7 @@ class HostPart:
         return command
 
     def _tree(self, archive: dict[str, Any]) -> Path:
-        return self.place / str(archive["sha256"])[:_NAMES]
+        return self.place / str(archive["sha256"])[:NAMES]
 
     def _make_current(self, archive: dict[str, Any]) -> None:
         """Flip the link for people, and remove what is older than the one before."""
@@ -157,6 +159,16 @@ def _interpreter(target: str) -> str | None:
     if sys.version_info[:2] == (int(match[1]), int(match[2])) and not match[3]:
         return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     return shutil.which(f"python{match[1]}.{match[2]}{match[3]}")
+
+
+def _sync(folder: Path) -> None:
+    """Bring the file system of *folder* to disk; the whole machine's may take minutes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if getattr(ctypes.CDLL(None), "syncfs", lambda _: -1)(descriptor):
+            os.sync()
+    finally:
+        os.close(descriptor)
 
 
 def _bind(folder: Path, interpreter: str) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright the Venvoy authors
 # SPDX-License-Identifier: Apache-2.0
-"""The Ansible module that notes that a play's handlers have run."""
+"""What ansible-doc shows of the action venv_acknowledge, which runs one command on the host."""
 
 from __future__ import annotations
 
@@ -37,10 +37,6 @@ options:
     description: Where Venvoy's host parts stand.
     type: path
     default: /opt/venvoy
-  run:
-    description: Which play's handlers have run. Set by the action plugin.
-    type: str
-    default: ""
 """
 
 EXAMPLES = r"""
@@ -57,37 +53,3 @@ acknowledged:
   elements: dict
   sample: [{"destination": "/openstack/venvs/keystone-2026.1.0", "notify": ["venv changed"]}]
 """
-
-import json
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.venvoy.venvoy.plugins.module_utils.host_part import HostPart
-
-
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "state_dir": {"type": "path", "default": "/var/lib/venvoy"},
-            "tool_path": {"type": "path", "default": "/opt/venvoy"},
-            "run": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
-    command = HostPart(params["tool_path"], []).find()
-    if command is None:
-        module.exit_json(changed=False, acknowledged=[])
-    arguments = [command, "acknowledge", "--run", params["run"], "--state", params["state_dir"], "--json"]
-    code, out, err = module.run_command([*arguments, *(["--dry-run"] if module.check_mode else [])])
-    try:
-        document = json.loads(out)
-    except ValueError:
-        document = {"error": err.strip() or f"{command} ended with status {code}"}
-    if code or "error" in document:
-        module.fail_json(msg=document.get("error", err.strip()), exit_code=code)
-    module.exit_json(**document)
-
-
-if __name__ == "__main__":
-    main()

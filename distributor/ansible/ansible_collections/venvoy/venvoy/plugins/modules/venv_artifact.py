@@ -176,7 +176,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import fetch_file
 from ansible_collections.venvoy.venvoy.plugins.module_utils.embedding import unfit_servers
 from ansible_collections.venvoy.venvoy.plugins.module_utils.host_part import (
     TOOL_SPEC,
@@ -211,6 +210,9 @@ def find_tool(module: AnsibleModule) -> tuple[str, bool]:
         if not path:
             if not archive.get("url"):
                 module.exit_json(tool_wanted=archive, changed=False)
+            # Hosts compile what modules import, at each run.
+            from ansible.module_utils.urls import fetch_file
+
             path = fetch_file(module, archive["url"])
         if module.check_mode:
             folder = Path(tempfile.mkdtemp(dir=module.tmpdir))
