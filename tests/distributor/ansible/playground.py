@@ -57,6 +57,8 @@ class Playground:
     def __init__(self, folder: Path, hosts: Mapping[str, Path], tool: Path) -> None:
         self.folder = folder
         self.hosts = dict(hosts)
+        self.connections: dict[str, dict[str, Any]] = {}  # of hosts that are not reached by chroot
+        self.collections = COLLECTIONS
         self.variables: dict[str, Any] = {
             "controller": str(folder),
             "venv_python_executable": str(HOST.executable),
@@ -71,14 +73,17 @@ class Playground:
             path = self.folder / "play.yml"
             path.write_text(play)
         inventory = self.folder / "hosts.json"
-        hosts = {name: {"overlay_root": str(root), **_CONNECTION} for name, root in self.hosts.items()}
+        hosts = {
+            name: {"overlay_root": str(root), **_CONNECTION, **self.connections.get(name, {})}
+            for name, root in self.hosts.items()
+        }
         inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
         given = self.folder / f"variables-{os.getpid()}-{time.monotonic_ns()}.json"
         (self.folder / str(variables.get("results", "results"))).mkdir(exist_ok=True)
         given.write_text(json.dumps({**self.variables, **variables}))
         environment = {
             **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_CONNECTION_PLUGINS": str(HERE / "connection_plugins"),
             "ANSIBLE_ROLES_PATH": str(HERE / "roles"),
             "ANSIBLE_HOME": str(self.folder / "home"),
