@@ -57,6 +57,15 @@ options:
       user:
         description: Who runs them.
         type: str
+  servers:
+    description:
+      - Programs with a Python inside that load this venv, such as C(bin/uwsgi) of a venv. One whose Python is
+        of another minor version than that of the venv cannot, and is warned of.
+      - By default each uWSGI in the venvs beside O(dest), unless one of them fits. Where O(dest) itself has a
+        uWSGI, the venvs beside it are looked at.
+    type: list
+    elements: path
+    default: []
   preserve:
     description:
       - Paths in the venv that belong to the host beside the artifact's mutable paths, with their policies.

@@ -49,6 +49,7 @@ INSTALLING_SPEC: dict[str, Any] = {
             "user": {"type": "str"},
         },
     },
+    "servers": {"type": "list", "elements": "path", "default": []},
     "preserve": {"type": "dict", "default": {}},
     "files": {"type": "dict", "default": {}},
     "link_packages": _TEXTS,

@@ -17,17 +17,8 @@ description:
     same topic, behind those of the service.
   - It looks at every venv of the host, since a handler runs once for all tasks that notified it. What another
     play was told is left alone.
-attributes:
-  check_mode:
-    description: Reports exactly what a run would change.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  platform:
-    description: Where it runs.
-    support: full
-    platforms: posix
+extends_documentation_fragment:
+  - venvoy.venvoy.attributes
 options:
   state_dir:
     description: Where Venvoy keeps what it remembers of the host.

@@ -28,17 +28,11 @@ extends_documentation_fragment:
   - venvoy.venvoy.announcing
   - venvoy.venvoy.host_part
   - venvoy.venvoy.installing
+  - venvoy.venvoy.attributes
 attributes:
-  check_mode:
-    description: Reports exactly what a run would change.
-    support: full
   diff_mode:
     description: Shows the packages that are added, removed and upgraded.
     support: full
-  platform:
-    description: Where it runs.
-    support: full
-    platforms: posix
 options:
   service:
     description: The service, as the release names it. Needed for O(state=present).
@@ -67,15 +61,6 @@ options:
   link:
     description: A symbolic link to flip to the venv when it is complete.
     type: path
-  servers:
-    description:
-      - Programs with a Python inside that load this venv, such as C(bin/uwsgi) of a venv. One whose Python is
-        of another minor version than that of the venv cannot, and is warned of.
-      - By default each uWSGI in the venvs beside O(dest), unless one of them fits. Where O(dest) itself has a
-        uWSGI, the venvs beside it are looked at.
-    type: list
-    elements: path
-    default: []
 """
 
 EXAMPLES = r"""
@@ -280,7 +265,6 @@ def main() -> None:
             "release": {"type": "str"},
             "channel": {"type": "str"},
             "link": {"type": "path"},
-            "servers": {"type": "list", "elements": "path", "default": []},
             **INSTALLING_SPEC,
             **ANNOUNCING_SPEC,
             **TOOL_SPEC,

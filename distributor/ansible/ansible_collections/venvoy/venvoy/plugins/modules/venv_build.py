@@ -15,17 +15,11 @@ description:
   - Resolves requirements, builds an artifact of them, publishes and pins it in a store on the build host.
   - However many hosts, batches and plays ask, equal inputs are built once. Those that ask meanwhile wait.
   - Branches of git repositories become commits when they are resolved, and stay those until O(rebuild).
+extends_documentation_fragment:
+  - venvoy.venvoy.attributes
 attributes:
   check_mode:
     description: Says whether a build would be made.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  platform:
-    description: Where it runs.
-    support: full
-    platforms: posix
 options:
   service:
     description: What the venv is for.

@@ -14,17 +14,8 @@ author: The Venvoy authors (@venvoy)
 description:
   - Sets options of an INI file of facts that several tools share. M(venvoy.venvoy.venv_artifact) does so by
     itself; this is for a venv that pip had to make.
-attributes:
-  check_mode:
-    description: Reports exactly what a run would change.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  platform:
-    description: Where it runs.
-    support: full
-    platforms: posix
+extends_documentation_fragment:
+  - venvoy.venvoy.attributes
 options:
   path:
     description: The file.

@@ -14,17 +14,11 @@ author: The Venvoy authors (@venvoy)
 description:
   - Asks dpkg or rpm once which of the packages are not installed, so that the package manager need only run
     where something lacks. Asks an interpreter what it is. Changes nothing.
+extends_documentation_fragment:
+  - venvoy.venvoy.attributes
 attributes:
   check_mode:
     description: Nothing is changed.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  platform:
-    description: Where it runs.
-    support: full
-    platforms: posix
 options:
   packages:
     description: System packages that must be there.

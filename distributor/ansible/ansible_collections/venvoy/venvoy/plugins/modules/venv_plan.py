@@ -16,17 +16,11 @@ description:
     into what to build and to install. Variables whose values cannot be followed fail by name.
   - Runs on the controller. No host is touched.
   - Warns, once, of each C(*_venv_enabled) variable that is set, since none has an effect.
+extends_documentation_fragment:
+  - venvoy.venvoy.attributes
 attributes:
   check_mode:
     description: Nothing is changed.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  platform:
-    description: Where it runs.
-    support: full
-    platforms: posix
 """
 
 EXAMPLES = r"""
