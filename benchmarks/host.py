@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from benchmarks.measure import BenchmarkError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCES = ("venvoy.py", "pyproject.toml", "manifests", "distributor")
+_REST = ("README.md", "LICENSE", "builder", "service")  # of the distribution, but of no host's commands
 
 
 def host_part(place: Path, *, uv: Path, python: Path) -> Path:
@@ -28,10 +31,14 @@ def host_part(place: Path, *, uv: Path, python: Path) -> Path:
     if stamp.is_file() and stamp.read_text(encoding="ascii") == state:
         return commands
     _run(uv, "venv", "--quiet", "--clear", "--python", python, place)
-    _run(
-        uv, "pip", "install", "--quiet", "--compile-bytecode",
-        "--python", place / "bin/python", "--reinstall-package", "venvoy", f"{_ROOT}[http]",
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="venvoy-sources-") as sources:
+        # What setuptools builds beside its sources, it would find there the next time.
+        for name in (*_SOURCES, *_REST):
+            _copy(_ROOT / name, Path(sources) / name)
+        _run(
+            uv, "pip", "install", "--quiet", "--compile-bytecode",
+            "--python", place / "bin/python", "--reinstall-package", "venvoy", f"{sources}[http]",
+        )  # fmt: skip
     stamp.write_text(state, encoding="ascii")
     return commands
 
@@ -39,6 +46,13 @@ def host_part(place: Path, *, uv: Path, python: Path) -> Path:
 def host_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return *environment* without what would bring other code in."""
     return {name: value for name, value in environment.items() if not name.startswith(("PYTHON", "VIRTUAL_"))}
+
+
+def _copy(source: Path, copy: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "ansible"))
+    else:
+        shutil.copyfile(source, copy)
 
 
 def _state(python: Path) -> str:

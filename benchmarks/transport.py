@@ -27,11 +27,13 @@ def over_http(plan: Plan) -> None:
     with temporary(lab, plan.tmpfs) as place, served(lab.work / "store") as server:
 
         def install(name: str, store: str | Path) -> Contender:
-            venv, state = place / name, place / f"{name}-state"
+            # A folder of its own: layers are not fetched that can be had from a venv beside.
+            home = place / name
+            venv, state = home / "venv", home / "state"
 
             def reset() -> None:
-                lab.aside(venv)
-                lab.aside(state)
+                lab.aside(home)
+                home.mkdir()
 
             return Contender(
                 name=name,

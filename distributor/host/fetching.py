@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from distributor.checks.host_check import check_needs, check_space, choose_pin
 from distributor.layers.cache import CACHE_LIMIT, LayerCache
@@ -57,7 +58,11 @@ def fetch(  # noqa: PLR0913 - what is wanted, from where, to where, and how
     sources = layers_of(artifact, source, cache, beside or cache)
     fetched = done = 0
 
-    def bring(index: int) -> int:
+    def bring(index: int, held: IO[bytes] | None = None) -> int:
+        if held is not None:
+            held.close()
+            if layers.has(artifact.layers[index]):
+                return 0
         opened = sources.open_layer(artifact.layers[index], cache)
         opened.file.close()
         return opened.fetched

@@ -144,22 +144,29 @@ class LayerCache:
         """Remove the layers that were not used for longest until *limit* bytes stay. Return bytes freed."""
         entries = []
         oldest = time.time() - LEFTOVER_AGE
-        for path in self._directory.glob("*/*"):
-            with contextlib.suppress(FileNotFoundError):
-                status = path.stat()
-                if not path.name.startswith(TEMPORARY_PREFIX):
-                    entries.append((status.st_mtime_ns, status.st_size, path))
-                elif status.st_mtime < oldest and not dry_run:
-                    path.unlink()
+        for path, status in self._files():
+            if not os.path.basename(path).startswith(TEMPORARY_PREFIX):  # noqa: PTH119 - a text, for speed
+                entries.append((status.st_mtime_ns, status.st_size, path))
+            elif status.st_mtime < oldest and not dry_run:
+                Path(path).unlink(missing_ok=True)
         total = sum(size for _, size, _ in entries)
         freed = 0
         for _, size, path in sorted(entries):
             if total - freed <= limit:
                 break
             if not dry_run:
-                path.unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
             freed += size
         return freed
+
+    def _files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield what the folders hold, as far as nobody removes it meanwhile."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._directory) as folders:
+            for folder in folders:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    for entry in os.scandir(folder):
+                        with contextlib.suppress(FileNotFoundError):
+                            yield entry.path, entry.stat(follow_symlinks=False)
 
     def _path(self, layer: Layer) -> Path:
         return self._directory / layer.sha256[:2] / layer.sha256

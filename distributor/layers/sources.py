@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from distributor.layers.cache import LayerCache, OpenedLayer, OpenLayer, fetched, piece_of, through_cache
-from distributor.system.pipeline import Ahead, Ready
+from distributor.system.pipeline import Ahead, Came
 from manifests.errors import VenvoyError
 
 if TYPE_CHECKING:
@@ -93,19 +93,21 @@ def _ahead(
 ) -> Ahead:
     loads = loads_of(artifact, missing)
 
-    def bring(number: int, ready: Ready) -> None:
+    def bring(number: int, came: Came) -> list[tuple[int, IO[bytes]]]:
         load = loads[number]
         layers = [artifact.layers[index] for index in load]
+        held: list[tuple[int, IO[bytes]]] = []
 
-        def take(position: int, held: IO[bytes]) -> None:
+        def take(position: int, verified: IO[bytes]) -> None:
             layer = layers[position]
-            cache.keep(layer, OpenedLayer(held, layer.length))
-            held.close()
-            ready(load[position], layer.length)
+            cache.keep(layer, OpenedLayer(verified, layer.length))
+            held.append((load[position], verified))
+            came(layer.length)
 
         with _named(layers):
             pieces = [piece_of(artifact, layer) for layer in layers]
             source.fetch_run(pieces, cache.folder(layers[0]), take)
+        return held
 
     return Ahead(loads=len(loads), bring=bring, brought=brought)
 

@@ -40,10 +40,10 @@ class MemberSink(Protocol):
 class _Window:
     """The part of the tar stream that is in memory, and how to get more."""
 
-    def __init__(self, read: Callable[[int], bytes], length: int) -> None:
+    def __init__(self, read: Callable[[int], bytes], length: int, begun: bytes) -> None:
         self._read = read
-        self.left = length
-        self.data = b""
+        self.left = length - len(begun)
+        self.data = begun
         self.view = memoryview(self.data)
         self.position = 0
 
@@ -94,14 +94,14 @@ class _Window:
 
 
 def read_members(  # noqa: PLR0912 - the one hot loop: its cases stay in one place
-    read: Callable[[int], bytes], length: int, count: int, sink: MemberSink
+    read: Callable[[int], bytes], length: int, count: int, sink: MemberSink, *, begun: bytes = b""
 ) -> None:
     """Hand all members of a tar stream of *length* bytes to *sink*; there must be *count* of them.
 
-    *read(n)* returns at most *n* bytes, and none only at the end. Raises VerificationFailed for
-    anything outside the allow-list, naming the member.
+    The stream is *begun*, at most *length* bytes, and then what *read(n)* returns: at most *n* bytes, and
+    none only at the end. Raises VerificationFailed for anything outside the allow-list, naming the member.
     """
-    window = _Window(read, length)
+    window = _Window(read, length, begun)
     folders = {""}  # checked, and handed to the sink
     seen = 0
     while window.left or window.position < len(window.data):

@@ -15,9 +15,10 @@ from typing import IO, Any
 
 import zstandard
 
-from distributor.layers.cache import OpenLayer
+from distributor.layers.cache import OpenedLayer, OpenLayer
 from distributor.layers.staged_files import StagedFiles
 from distributor.layers.tar_reader import read_members
+from distributor.system.memory import reuse_large_buffers
 from distributor.system.pipeline import Ahead, can_fork, run_pipeline
 from distributor.system.workers import run_tasks
 from manifests.artifact import Artifact, Layer
@@ -58,8 +59,8 @@ class Unpacker:
     ) -> None:
         """Unpack everything; *progress* is called after each layer, in any order, with the bytes fetched.
 
-        The layers *missing* are those that *ahead* brings to where they are opened; without it, or
-        where no process can be forked, all are opened one after the other.
+        The layers *missing* are those that *ahead* brings; without it, or where no process can be
+        forked, all are opened one after the other.
 
         Raises VerificationFailed naming the layer whose bytes or members are not what was signed,
         StoreUnavailable from the source, OSError from the disk. The tree is then to be thrown away.
@@ -75,6 +76,7 @@ class Unpacker:
 
         self._root_fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         umask = os.umask(0o022)
+        reuse_large_buffers(_ONE_PIECE)
         try:
             # Large layers first: the last worker to finish should not have begun with the largest.
             order = sorted(range(len(layers)), key=lambda index: -layers[index].tar_length)
@@ -100,23 +102,34 @@ class Unpacker:
             except (FileExistsError, FileNotFoundError, NotADirectoryError):
                 raise VerificationFailed(f"{path}: no place for this link among the files") from None
 
-    def _layer(self, index: int) -> dict[str, Any]:
-        """Unpack one layer's files; return its links, which are made when all files are there."""
+    def _layer(self, index: int, brought: IO[bytes] | None = None) -> dict[str, Any]:
+        """Unpack one layer's files; return its links, which are made when all files are there.
+
+        Its verified bytes are those *brought*, else they are opened.
+        """
         layer = self._artifact.layers[index]
         try:
-            opened = self._open_layer(layer, self._root)
+            opened = self._open_layer(layer, self._root) if brought is None else OpenedLayer(brought, 0)
             with opened.file as packed:
-                plain = opened.plain
-                read = packed.read if plain else tar_bytes(packed, layer, self._artifact.compression)
+                read, begun = self._read(packed, layer, plain=opened.plain)
                 sink = self._files(self._root_fd, self._hidden.get(index, frozenset()))
                 try:
                     if layer.members:
-                        read_members(read, layer.tar_length, layer.members, sink)
+                        read_members(read, layer.tar_length, layer.members, sink, begun=begun)
                 finally:
                     sink.close()
         except VenvoyError as error:
             raise type(error)(f"layer {layer.distribution or index}: {error}") from error
         return {"links": sink.links, "fetched": opened.fetched}
+
+    def _read(self, packed: IO[bytes], layer: Layer, *, plain: bool) -> tuple[Callable[[int], bytes], bytes]:
+        """Return the tar bytes that are in memory already, behind what reads those after them."""
+        if plain:
+            return packed.read, b""
+        whole = in_one_piece(packed, layer, self._artifact.compression)
+        if whole is not None:
+            return lambda _: b"", whole
+        return tar_bytes(packed, layer, self._artifact.compression), b""
 
 
 def hidden_paths(artifact: Artifact) -> dict[int, frozenset[str]]:
@@ -132,11 +145,10 @@ def tar_bytes(packed: IO[bytes], layer: Layer, compression: str) -> Callable[[in
     """Return a ``read(n)`` of the layer's tar bytes; it never unpacks far beyond what is asked for."""
     if compression == "gzip":
         return _gzip_reader(packed)
+    whole = in_one_piece(packed, layer, compression)
+    if whole is not None:
+        return io.BytesIO(whole).read
     unpacker = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-    if isinstance(packed, io.BytesIO) and 0 < layer.tar_length <= _ONE_PIECE:
-        whole = _one_frame(unpacker, packed.getbuffer(), layer.tar_length)
-        if whole is not None:
-            return whole.read
     reader = unpacker.stream_reader(packed, read_across_frames=True, read_size=_READ)
 
     def read(size: int) -> bytes:
@@ -148,12 +160,19 @@ def tar_bytes(packed: IO[bytes], layer: Layer, compression: str) -> Callable[[in
     return read
 
 
-def _one_frame(unpacker: zstandard.ZstdDecompressor, data: memoryview, length: int) -> io.BytesIO | None:
-    """Return the content if *data* is one frame that says it holds *length* bytes: the fastest way."""
+def in_one_piece(packed: IO[bytes], layer: Layer, compression: str) -> bytes | None:
+    """Return all of the layer's tar bytes where they are no more than some megabytes in one frame.
+
+    That is the fastest way. None for any other; *packed* is left as it was then.
+    """
+    if compression == "gzip" or not isinstance(packed, io.BytesIO) or not 0 < layer.tar_length <= _ONE_PIECE:
+        return None
+    data = packed.getbuffer()
     try:
-        if zstandard.get_frame_parameters(data).content_size != length:
+        if zstandard.get_frame_parameters(data).content_size != layer.tar_length:
             return None
-        return io.BytesIO(unpacker.decompress(data, max_output_size=length, allow_extra_data=False))
+        unpacker = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+        return unpacker.decompress(data, max_output_size=layer.tar_length, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise VerificationFailed(f"not valid zstd: {error}") from None
 

@@ -1,53 +1,59 @@
-"""Two stages of forked workers: what the first brings, the second works on, while more is brought.
+"""Forked workers of two kinds: some bring what others need not wait for, the others do what can begin.
 
-The stages are joined by a pipe of task numbers, written as soon as a task can begin; whoever is free
-takes the next one. So the network is never waited for by who could unpack, nor the other way round.
+Who brings something goes on to work on it at once, while it is at hand: nothing is written down, read
+and checked again to hand it over. So the network is never waited for by who could unpack, nor the
+other way round.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Protocol
 
 from distributor.system.workers import INDEX_BYTES, QUEUE_BYTES, Send, Worker, collect, indexes, start
 
-Ready = Callable[[int, int], None]
-"""Called by who brings with the number of a task that can begin now, and the bytes that came for it."""
+Came = Callable[[int], None]
+"""Called by who brings with the bytes that came."""
 
 _MOST_BRINGERS = 4
 
 
+class Task(Protocol):
+    """What is done for a number, with what was brought for it, if anything was. Its result must be JSON."""
+
+    def __call__(self, index: int, brought: IO[bytes] | None = None, /) -> Any:
+        """Return the result; *brought* is the callee's to close."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ahead:
-    """What is brought before it is worked on: ``bring(number, ready)`` for each of *loads* loads."""
+    """What is brought before it is worked on: ``bring(number, came)`` for each of *loads* loads.
+
+    It returns the numbers of tasks that can begin then, each with what was brought for it.
+    """
 
     loads: int
-    bring: Callable[[int, Ready], None]
+    bring: Callable[[int, Came], Iterable[tuple[int, IO[bytes]]]]
     brought: Callable[[int], None]
     """Called here with the bytes that came."""
 
 
 def can_fork(tasks: int, jobs: int) -> bool:
-    """Say whether stages can run side by side: several jobs, no threads, not too many tasks."""
+    """Say whether workers can run side by side: several jobs, no threads, not too many tasks."""
     return jobs > 1 and threading.active_count() == 1 and tasks * INDEX_BYTES <= QUEUE_BYTES
 
 
 def run_pipeline(
-    ahead: Ahead,
-    order: Sequence[int],
-    task: Callable[[int], Any],
-    done: Callable[[int, Any], None],
-    *,
-    jobs: int,
+    ahead: Ahead, order: Sequence[int], task: Task, done: Callable[[int, Any], None], *, jobs: int
 ) -> None:
     """Call ``task(index)`` for those of *order*, which can begin, and for those that *ahead* brings.
 
-    In *jobs* processes, this one included, while others bring. ``done(index, result)`` is called here
-    for each task. Raises as ``run_tasks`` does. ``can_fork`` must have been asked.
+    *order* is worked on in *jobs* processes, this one included, while others bring and work on that.
+    ``done(index, result)`` is called here for each task. Raises as ``run_tasks`` does. ``can_fork``
+    must have been asked.
     """
     loads, feeder = os.pipe()
     waiting, ready = os.pipe()
@@ -59,17 +65,13 @@ def run_pipeline(
         os.close(end)
 
     def work(send: Send) -> None:
-        os.close(ready)  # else the pipe would never end
         for index in indexes(waiting):
             send({"index": index, "result": task(index)})
 
     def bring(send: Send) -> None:
-        def can_begin(index: int, count: int) -> None:
-            os.write(ready, index.to_bytes(INDEX_BYTES, "little"))
-            send({"brought": count})
-
         for number in indexes(loads):
-            ahead.bring(number, can_begin)
+            for index, brought in ahead.bring(number, lambda count: send({"brought": count})):
+                send({"index": index, "result": task(index, brought)})
 
     def taken(report: dict[str, Any]) -> None:
         if "brought" in report:
@@ -79,42 +81,19 @@ def run_pipeline(
 
     try:
         os.write(ready, b"".join(index.to_bytes(INDEX_BYTES, "little") for index in order))
+        close(ready)
         os.write(feeder, b"".join(number.to_bytes(INDEX_BYTES, "little") for number in range(ahead.loads)))
         close(feeder)
         for _ in range(min(_MOST_BRINGERS, ahead.loads)):
             workers.append(start(bring, workers))
-        for _ in range(jobs - 1):
+        for _ in range(min(jobs, len(order)) - 1):
             workers.append(start(work, workers))
-        close(ready)
-        # A description of its own: the others' reads must go on to block.
-        own = os.open(f"/proc/self/fd/{waiting}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        open_ends.add(own)
-        _work_here(own, workers, taken, lambda index: done(index, task(index)))
+        for index in indexes(waiting):
+            done(index, task(index))
+            collect(workers, taken, wait=False)
         collect(workers, taken, wait=True)
     finally:
         for end in open_ends:
             os.close(end)
         for worker in workers:
             worker.end()
-
-
-def _work_here(
-    waiting: int,
-    workers: Sequence[Worker],
-    taken: Callable[[dict[str, Any]], None],
-    work: Callable[[int], None],
-) -> None:
-    """Take part in the second stage until nothing more comes, and take reports meanwhile."""
-    while True:
-        active = [worker.reports for worker in workers if not worker.ended]
-        readable, _, _ = select.select([waiting, *active], [], [])
-        collect(workers, taken, wait=False)
-        if waiting not in readable:
-            continue
-        try:
-            data = os.read(waiting, INDEX_BYTES)
-        except BlockingIOError:
-            continue  # another worker was faster
-        if not data:
-            return
-        work(int.from_bytes(data, "little"))

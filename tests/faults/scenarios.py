@@ -196,7 +196,9 @@ def host_outcome(world: World) -> Mapping[str, object]:
 
 
 def _is_remembered(path: Path) -> bool:
-    return "documents" in (path.name, path.parent.name) and not path.name.startswith(".")
+    """Whether it is a document, or a bin of artifacts, that some run had to look at."""
+    looked_at = "documents" in (path.name, path.parent.name) or ".bin-" in path.name
+    return looked_at and not path.name.startswith(".")
 
 
 def _is_cached(world: World, path: Path) -> bool:
@@ -246,7 +248,7 @@ def store_outcome(world: World) -> Mapping[str, object]:
     objects = {
         f"store/{path}"
         for path in DirectoryStore(world.store).list("")
-        if not re.fullmatch(r"metadata/\d+\.\w+\.json", path)
+        if not re.fullmatch(r"metadata/\d+\.[\w.-]+\.json", path)
     }
     # The memory of what was seen is in the keys' folder, and holds the versions that were seen.
     # Which documents were read, and so are remembered, depends on what a rerun has to look at.

@@ -15,6 +15,7 @@ import stat
 import tarfile
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -119,12 +120,13 @@ def escaped(place: Path) -> str | None:
 
 
 def ours(data: bytes, root: Path) -> None:
-    """Unpack as an install does, with the links made at the end."""
+    """Unpack as an install does, links last; all of it, a part or nothing is in memory at the start."""
+    begun = (len(data), 0, len(data) // 3)[zlib.crc32(data) % 3]
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     files = StagedFiles(descriptor, frozenset())
     try:
         with contextlib.suppress(VenvoyError):
-            read_members(BytesIO(data).read, len(data), 7, files)
+            read_members(BytesIO(data[begun:]).read, len(data), 7, files, begun=data[:begun])
             for path, target in files.links.items():
                 with contextlib.suppress(FileExistsError, FileNotFoundError, NotADirectoryError):
                     os.symlink(target, path, dir_fd=descriptor)

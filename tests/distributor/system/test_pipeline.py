@@ -1,7 +1,8 @@
-"""Two stages of processes: everything is done once, whatever comes first, and errors end all of it."""
+"""Workers of two kinds: everything is done once, whatever comes first, and errors end all of it."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from distributor.system.pipeline import Ahead, run_pipeline
 from manifests.errors import StoreUnavailable, VenvoyError, VerificationFailed
 
 if TYPE_CHECKING:
-    from distributor.system.pipeline import Ready
+    from collections.abc import Iterator
+    from typing import IO
+
+    from distributor.system.pipeline import Came
 
 
 def run(
@@ -24,10 +28,15 @@ def run(
     """Run tasks that return ten times their number; return their results and the bytes that came."""
     came = 0
 
-    def bring(number: int, ready: Ready) -> None:
+    def bring(number: int, came: Came) -> Iterator[tuple[int, IO[bytes]]]:
         for index in loads[number]:
             time.sleep(slow)
-            ready(index, 100)
+            came(100)
+            yield index, io.BytesIO(b"%d" % (index * 10))
+
+    def task(index: int, brought: IO[bytes] | None = None) -> int:
+        assert (brought is not None) == (index not in order)
+        return index * 10 if brought is None else int(brought.read())
 
     def brought(count: int) -> None:
         nonlocal came
@@ -42,7 +51,7 @@ def run(
     run_pipeline(
         Ahead(loads=len(loads), bring=bring, brought=brought),
         order,
-        lambda index: index * 10,
+        task,
         done,
         jobs=jobs,
     )
@@ -70,15 +79,15 @@ def test_work_begins_before_all_is_there(tmp_path: Path) -> None:
     """The second load comes only when the first one's task has been done."""
     mark = tmp_path / "done"
 
-    def bring(number: int, ready: Ready) -> None:
+    def bring(number: int, _: Came) -> list[tuple[int, IO[bytes]]]:
         if number == 1:
             deadline = time.monotonic() + 20
             while not mark.exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-        ready(number, 1)
+        return [(number, io.BytesIO())]
 
-    def task(index: int) -> int:
+    def task(index: int, _: IO[bytes] | None = None) -> int:
         if index == 0:
             mark.touch()
         return index
@@ -102,14 +111,14 @@ def children() -> set[int]:
 
 @pytest.mark.parametrize("stage", ["bring", "task"])
 def test_an_error_ends_everything(stage: str) -> None:
-    def bring(number: int, ready: Ready) -> None:
+    def bring(number: int, _: Came) -> Iterator[tuple[int, IO[bytes]]]:
         if stage == "bring" and number == 1:
             raise StoreUnavailable("the wire is cut")
-        ready(number, 1)
+        yield number, io.BytesIO()
         if number == 0:
             time.sleep(60)
 
-    def task(index: int) -> int:
+    def task(index: int, _: IO[bytes] | None = None) -> int:
         if stage == "task" and index == 1:
             raise VerificationFailed("wrong bytes")
         return index
@@ -123,13 +132,15 @@ def test_an_error_ends_everything(stage: str) -> None:
 
 
 def test_a_killed_bringer_is_an_error() -> None:
-    def bring(number: int, _: Ready) -> None:
+    def bring(number: int, _: Came) -> list[tuple[int, IO[bytes]]]:
         os.kill(os.getpid(), 9)
+        return []
+
+    def task(index: int, _: IO[bytes] | None = None) -> int:
+        return index
 
     with pytest.raises(VenvoyError, match="was killed"):
-        run_pipeline(
-            Ahead(loads=2, bring=bring, brought=lambda _: None), [5], lambda i: i, lambda *_: None, jobs=2
-        )
+        run_pipeline(Ahead(loads=2, bring=bring, brought=lambda _: None), [5], task, lambda *_: None, jobs=2)
 
 
 def test_where_it_can_be_used() -> None:
