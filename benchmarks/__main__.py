@@ -52,7 +52,10 @@ def main() -> int:
             json.dumps(report.document(results, plan), indent=2) + "\n", encoding="utf-8"
         )
     if arguments.write_docs:
-        arguments.write_docs.write_text(report.page(results, plan), encoding="utf-8")
+        page = report.page(results, plan)
+        if arguments.only and arguments.write_docs.is_file():
+            page = report.updated(arguments.write_docs.read_text(encoding="utf-8"), results, ALL)
+        arguments.write_docs.write_text(page, encoding="utf-8")
     return 1 if any(row.verdict == "missed" for row in results.rows) else 0
 
 
@@ -80,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=ROOT / "docs/benchmarks.md",
         metavar="FILE",
-        help="write the page (docs/benchmarks.md)",
+        help="write the page (docs/benchmarks.md); with --only its rows for these alone",
     )
     return parser
 

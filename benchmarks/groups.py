@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from benchmarks.cluster import clusters
 from benchmarks.figures import Plan, builds, installing, services, starting, unpacking
 from benchmarks.transport import bytes_on_the_wire, over_http
 
@@ -19,6 +20,7 @@ def measure(plan: Plan) -> None:
 GROUPS: dict[Callable[[Plan], None], frozenset[str]] = {
     builds: frozenset({"cold-build", "rebuild", "rebuild-venv-pack", "size", "memory"}),
     services: frozenset({"five-services"}),
+    clusters: frozenset({"cluster"}),
     unpacking: frozenset({"unpack"}),
     installing: frozenset({"install", "memory"}),
     over_http: frozenset({"http"}),
@@ -26,7 +28,7 @@ GROUPS: dict[Callable[[Plan], None], frozenset[str]] = {
     starting: frozenset({"unchanged", "help"}),
 }
 ALL = (
-    "cold-build", "rebuild", "rebuild-venv-pack", "five-services", "unpack", "install", "http", "upgrade",
-    "unchanged", "help", "size", "memory",
+    "cold-build", "rebuild", "rebuild-venv-pack", "five-services", "cluster", "unpack", "install", "http",
+    "upgrade", "unchanged", "help", "size", "memory",
 )  # fmt: skip
-NOT_QUICK = frozenset({"rebuild-venv-pack", "five-services", "upgrade"})
+NOT_QUICK = frozenset({"rebuild-venv-pack", "five-services", "cluster", "upgrade"})

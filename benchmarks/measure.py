@@ -155,7 +155,7 @@ def _reap(main: int, started: float) -> tuple[int, float, float, int]:
 
 
 def _kill_children() -> None:
-    for pid in _descendants(os.getpid()):
+    for pid in descendants(os.getpid()):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -169,7 +169,7 @@ class _Watcher(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(_SAMPLE_SECONDS):
-            self._peak = max(self._peak, sum(_resident(pid) for pid in _descendants(os.getpid())))
+            self._peak = max(self._peak, sum(_resident(pid) for pid in descendants(os.getpid())))
 
     def stop(self) -> int:
         """End sampling and return the largest sum."""
@@ -178,7 +178,8 @@ class _Watcher(threading.Thread):
         return self._peak
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
+    """Return all processes that *root* and those below it started."""
     parents: dict[int, list[int]] = {}
     for place in Path("/proc").iterdir():
         if place.name.isdigit():

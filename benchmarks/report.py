@@ -42,6 +42,9 @@ unpacked tree equals tar's to the bit; an installed venv passes `venvoy verify`.
   empty. Against the same pipeline of uv, and against `pip install --no-deps` and `venv-pack`.
 - **five-services**: five services in one cold `venvoy build`, against building the layers of their
   distinct wheels and nothing else, in a process of its own, with as many workers.
+- **cluster**: the same five services, layers cold, by two workers of a Dask cluster on the loopback interface
+  that share the build's cache, and by two processes without a cluster. Processor time is that of the build,
+  the scheduler and the workers, whose start is not timed.
 - **unpack**: digests checked and all files written to tmpfs, timed in the process; `tar --zstd -xf`
   checks nothing.
 - **install**: `venvoy install` on a host that has seen nothing of the store, from a directory store:
@@ -114,6 +117,29 @@ def page(results: Results, plan: Plan) -> str:
         service=plan.lab.service,
         small=plan.small_runs,
     )
+
+
+def updated(text: str, results: Results, order: Sequence[str]) -> str:
+    """Return the page *text* with its rows of the figures in *results* replaced, in *order*.
+
+    Facts and notes stay those of the run that wrote the page, with the day of this one beside them.
+    """
+    measured = sorted({row.figure for row in results.rows}, key=order.index)
+    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    mark = f"- {', '.join(measured)}: measured alone on "
+    lines = [line for line in text.splitlines() if not line.startswith(mark)]
+    head, rule = markdown([]).splitlines()
+    first = lines.index(rule) + 1
+    last = next(number for number, line in enumerate(lines) if number >= first and not line.startswith("|"))
+    rows = [line for line in lines[first:last] if _figure(line) not in measured]
+    rows += markdown(results.rows).splitlines()[2:]
+    rows.sort(key=lambda line: order.index(_figure(line)))
+    facts = [*lines[: first - 3], f"{mark}{day}", "", head, rule]
+    return "\n".join([*facts, *rows, *lines[last:], ""])
+
+
+def _figure(line: str) -> str:
+    return line.split("|")[1].strip()
 
 
 def environment(plan: Plan) -> dict[str, str]:
