@@ -167,7 +167,6 @@ def command(
     from distributor.stores.server import parse_listen
     from service.core import open_service
     from service.submission import host_name
-    from service.web import server
 
     settings = Settings(
         state=state.absolute(),
@@ -192,6 +191,8 @@ def command(
         grace=grace,
     )
     with open_service(settings) as service:
+        from service.web import server  # takes a second, which whoever is refused need not wait for
+
         listening = server.listen(settings.listen)
         host, port = listening.getsockname()[:2]
         scheme = "https" if settings.certificate else "http"
