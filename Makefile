@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 COLLECTION := distributor/ansible/ansible_collections/venvoy/venvoy
 BENCH_STAMP := $(VENV)/.made-for-bench
+# As an installed package is; an editable one might be compiled at every start.
+COMPILE := $(BIN)/python -m compileall -q venvoy.py manifests builder distributor service
 
 # An activated venv or a path of the caller's must not leak in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -21,9 +23,11 @@ demo: $(STAMP) ## Lock, build, publish, install, move and interrupt keystone, al
 	@$(BIN)/python -m demo.run
 
 test: $(STAMP) ## Run the tests but for the slow ones
+	@$(COMPILE)
 	@$(BIN)/python -m tests.parallel -m "not slow" $(PYTEST_ARGS)
 
 test-all: $(STAMP) ## Run every test
+	@$(COMPILE)
 	@$(BIN)/python -m tests.parallel $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, format and types
@@ -36,8 +40,7 @@ format: $(STAMP) ## Format the code, and correct what can be corrected
 	@$(BIN)/ruff format .
 
 bench: $(BENCH_STAMP) ## Measure building and installing
-	@# As an installed package has them; an editable one would be compiled at every start.
-	@$(BIN)/python -m compileall -q venvoy.py manifests builder distributor service
+	@$(COMPILE)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 collection: $(STAMP) ## Build the Ansible collection: dist/venvoy-venvoy-VERSION.tar.gz
@@ -64,7 +67,8 @@ $(STAMP): pyproject.toml
 	    echo "making $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@# uv takes seconds where pip takes a minute. Where it cannot be had, pip does it all.
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install -qq --disable-pip-version-check uv || true
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pip>=25.1" --editable '.[$(EXTRAS)]' --group dev || { \
+	@# Compiled once, here: else, where .pyc files are not to be written, each command of the tests does it anew.
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python "pip>=25.1" --editable '.[$(EXTRAS)]' --group dev || { \
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1" && \
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$(EXTRAS)]' --group dev; }
 	@touch $@
