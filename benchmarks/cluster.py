@@ -30,6 +30,10 @@ _JOBS = 2
 _BAR = 1.15
 _START_SECONDS = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
+_CALM = {  # as docs/cluster.md has it for schedulers
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+}
 _HERE, _THERE = "here", "cluster"
 
 
@@ -152,7 +156,7 @@ def _cluster(work: Path) -> Iterator[tuple[str, list[int]]]:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     log = work / "cluster.log"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **_CALM, "PYTHONPATH": str(ROOT)}
     scheduler = ["distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
     worker = ["venvoy", "worker", address, "--jobs", str(_JOBS), "--cache", str(work / "cold")]
     started: list[subprocess.Popen[bytes]] = []

@@ -8,6 +8,7 @@ both bring what the other lacks to a shared object store and fetch it from there
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import logging
 import os
@@ -123,6 +124,8 @@ class Worksite:
 
 @functools.cache
 def _worksite() -> Worksite:
+    # As venvoy.py does for commands, but this process is Dask's: looking for cycles is a tenth of the work.
+    gc.set_threshold(100_000, 20, 20)
     return Worksite.from_environment()
 
 
