@@ -87,8 +87,13 @@ def serve(service: Service, listening: socket.socket, ready: Callable[[], None],
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.certificate_key,
     )
+    server = _Server(config, service)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn handles them, and raises them once more at its end: to be told to stop is no failure.
-        signal.signal(number, lambda *_: None)
+        # Until uvicorn handles them. At its end it raises them once more: to be told to stop is no failure.
+        signal.signal(number, stop)
     ready()
-    _Server(config, service).run(sockets=[listening])
+    server.run(sockets=[listening])

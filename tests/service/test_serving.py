@@ -240,6 +240,12 @@ def test_figures_for_prometheus(site: ServiceSite) -> None:
     assert 'venvoy_http_requests_total{method="GET",route="/api/v1/builds",status="200"}' in text
 
 
+def test_a_signal_right_after_the_start_is_heeded(tmp_path: Path) -> None:
+    site = ServiceSite(tmp_path)
+    site.start()
+    assert site.stop() == 0
+
+
 def test_stopping_leaves_followers_and_builds_in_order(tmp_path: Path) -> None:
     site = ServiceSite(tmp_path, options=("--grace", "0"))
     with site.running():
