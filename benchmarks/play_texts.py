@@ -13,11 +13,12 @@ FACTS = """
   gather_subset: ["!all", min]
 """
 
+# By the name by which OpenStack-Ansible's roles call it.
 ROLE = """
 - hosts: all
   gather_facts: false
   roles:
-    - venvoy.venvoy.python_venv
+    - venvoy.venvoy.python_venv_build
 """
 
 # What python_venv_build does to a host for which wheels are ready, without apt and bookkeeping.

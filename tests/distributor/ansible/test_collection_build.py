@@ -124,7 +124,7 @@ def test_ansible_test_sanity(tmp_path: Path) -> None:
         timeout=1800,
     )
     assert done.returncode == 0, "\n".join(
-        line for line in done.stderr.splitlines() if "ERROR" in line or "FATAL" in line
+        line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line or "FATAL" in line
     )
     ran = re.findall(r'Running sanity test "([a-z0-9-]+)"', done.stdout + done.stderr)
     assert {"ansible-doc", "compile", "import", "pep8", "pylint", "validate-modules", "yamllint"} <= set(ran)

@@ -27,7 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what was acknowledged."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(argument_spec=_SPEC)
+        options = self.validate_argument_spec(argument_spec=_SPEC)[1]
         handled = Handled(self._task.delegate_to or str((task_vars or {}).get("inventory_hostname")))
         if not self._task.check_mode:
             handled.note()

@@ -4,13 +4,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.venvoy.venvoy.plugins.plugin_utils.drop_in import VariableError, plan, toggles
+from ansible_collections.venvoy.venvoy.plugins.plugin_utils.drop_in import VariableError, plan
 
-_PREFIX = "venv_"
+
+class _Variables(Mapping[str, Any]):
+    """The variables of a host. Only those that are read are templated: some take longer than all the rest."""
+
+    def __init__(self, known: Mapping[str, Any], template: Callable[[Any], Any]) -> None:
+        self._known = known
+        self._template = template
+        self._read: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._read:
+            self._read[name] = self._template(self._known[name])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -20,11 +39,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return the plan."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         known = task_vars or {}
-        names = [name for name in known if name.startswith(_PREFIX)]
-        variables = {name: self._templar.template(known[name]) for name in names}
-        variables.update(dict.fromkeys(toggles(known)))
         try:
-            result["plan"] = plan(variables)
+            result["plan"] = plan(_Variables(known, self._templar.template))
         except VariableError as error:
             raise AnsibleActionFail(str(error)) from None
         found = result["plan"]["toggles"]

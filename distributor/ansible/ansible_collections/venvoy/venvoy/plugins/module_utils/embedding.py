@@ -42,7 +42,7 @@ def unfit_servers(dest: str, target: str, servers: list[str]) -> list[str]:
         ]
     beside = [(str(venv / "bin" / _SERVER), python_inside(venv / "bin" / _SERVER)) for venv in venvs]
     known = [(server, minor) for server, minor in beside if minor]
-    if wanted in [minor for _, minor in known]:
+    if wanted in dict(known).values():
         return []
     return [_said(server, minor, dest, wanted) for server, minor in known]
 
