@@ -41,9 +41,13 @@ class Cluster:
         self.log = work / "cluster.log"
 
     def __enter__(self) -> Cluster:
-        self.start_scheduler()
-        self.start_workers()
-        self.wait()
+        try:
+            self.start_scheduler()
+            self.start_workers()
+            self.wait()
+        except BaseException:
+            self.__exit__(None, None, None)  # nobody else ends what was started
+            raise
         return self
 
     def __exit__(
