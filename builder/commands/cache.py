@@ -12,30 +12,38 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.commands.options import cache_option, json_option
+from manifests.byte_size import parse_size
 from manifests.console import size
+from manifests.errors import InvalidInput
 
 if TYPE_CHECKING:
     from builder.caching.inventory import Entry
 
-_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-class _Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
-    """A number with one of *units* behind it; the value is the product."""
+class _Age(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A span of time: a number with m, h, d or w behind it."""
 
-    def __init__(self, name: str, units: dict[str, int], example: str) -> None:
-        self.name = name
-        self._units = units
-        self._example = example
+    name = "age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d{1,12})([A-Za-z]?)", value)
-        if match is None or match[2] not in self._units:
-            self.fail(f"{value!r} is not {self.name}; write for instance {self._example}", param, ctx)
-        return int(match[1]) * self._units[match[2]]
+        match = re.fullmatch(r"([0-9]{1,12})([mhdw])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not an age; write for instance 30d (m, h, d, w)", param, ctx)
+        return int(match[1]) * _SPANS[match[2]]
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A number of bytes for people."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_size(str(value), what=self.name)
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
 
 
 _cache_option = cache_option("The cache of wheels and layers.")
@@ -90,13 +98,13 @@ def show(*, cache: Path, as_json: bool) -> None:
 @click.option(
     "--older-than",
     "age",
-    type=_Amount("an age", _SPANS, "30d (m, h, d, w)"),
+    type=_Age(),
     metavar="AGE",
     help="Remove what was not used for so long: 90m, 12h, 30d, 8w.",
 )
 @click.option(
     "--max-size",
-    type=_Amount("a size", _UNITS, "50G (K, M, G, T)"),
+    type=_Size(),
     metavar="SIZE",
     help="Then remove what was used least recently, until no more than this is left: 500M, 50G.",
 )

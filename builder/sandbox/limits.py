@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from manifests.byte_size import parse_size
 from manifests.console import size
 from manifests.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MEBIBYTE = 1024 * 1024
-_GIBIBYTE = 1024 * _MEBIBYTE
-_UNITS = {"": 1, "K": 1024, "M": _MEBIBYTE, "G": _GIBIBYTE}
-_AMOUNT = re.compile(r"(\d{1,12})([KMG]?)")
+_GIBIBYTE = 1024**3
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MOST_FILES = 1_000_000
 
@@ -41,14 +38,11 @@ class BuildLimits:
         given: dict[str, int] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, amount = part.partition("=")
-            match = _AMOUNT.fullmatch(amount)
-            if name not in known or match is None or name in given:
+            if name not in known or name in given:
                 raise InvalidInput(
                     f"limit {part!r}: write for instance time=900,memory=4G,disk=8G,processes=256"
                 )
-            given[name] = int(match[1]) * _UNITS[match[2]]
-            if given[name] < 1:
-                raise InvalidInput(f"limit {part!r}: nothing can be built with none")
+            given[name] = parse_size(amount, what=f"limit {part!r}", least=1, thousand=1024)
         return replace(cls(), **given)
 
     def rlimits(self) -> list[str]:

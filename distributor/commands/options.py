@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from distributor.places import default_keys_directory, default_state_directory
+from manifests.byte_size import parse_size
+from manifests.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
 
 
 class ByteCount(click.ParamType[int]):
-    """A number of bytes for people: ``500M``, ``2G`` (decimal units), or plain digits."""
+    """A number of bytes for people, *least* or more: ``500M``, ``2G`` (decimal units), or plain digits."""
 
     name = "size"
 
+    def __init__(self, least: int = 0) -> None:
+        self._least = least
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number. Fails, as click does, for anything else."""
-        match = re.fullmatch(r"(\d+)([kKMGT]?)B?", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no size; write 500M or 2G", param, ctx)
-        power = "_KMGT".index(match[2].upper() or "_")
-        return int(match[1]) * int(1000**power)
+        try:
+            return parse_size(str(value), what=self.name, least=self._least)
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
 
 
 store_option = click.option(
@@ -83,7 +86,10 @@ bundle_option = click.option(
     help="Read this bundle instead of a store (see 'venvoy export').",
 )
 limit_rate_option = click.option(
-    "--limit-rate", type=ByteCount(), metavar="SIZE", help="Fetch at most so many bytes a second (500K, 2M)."
+    "--limit-rate",
+    type=ByteCount(least=1),
+    metavar="SIZE",
+    help="Fetch at most so many bytes a second (500K, 2M).",
 )
 release_option = click.option("--release", metavar="RELEASE", help="The release that pins what is wanted.")
 channel_option = click.option(

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import struct
 import threading
 import time
 from typing import TYPE_CHECKING
-
-from manifests.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distributor.stores.interface import ReadStore
 
-_RATE = re.compile(r"([0-9]{1,12})([KMG]?)", re.IGNORECASE)
-_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3}
 _MOMENT = struct.Struct("d")
 _BURST_SECONDS = 0.25
-
-
-def parse_rate(text: str, *, what: str = "--limit-rate") -> int:
-    """Return the bytes per second that *text* means: ``500K``, ``2M``, ``1G``, ``250000`` (decimal units).
-
-    Raises InvalidInput naming *what*, for 0 too.
-    """
-    match = _RATE.fullmatch(text.strip())
-    rate = int(match[1]) * _UNITS[match[2].upper()] if match else 0
-    if rate <= 0:
-        raise InvalidInput(f"{what}: {text!r} is no rate; write bytes per second, as 250000, 500K or 2M")
-    return rate
 
 
 class RateLimit:

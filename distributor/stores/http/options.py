@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.stores.rate_limit import parse_rate
+from manifests.byte_size import parse_size
 from manifests.errors import InvalidInput, NotFound, Refused, StoreUnavailable
 from manifests.naming import is_unprintable
 
@@ -144,4 +144,4 @@ def _rate(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name)
     if not value:
         return default
-    return 0 if value == "0" else parse_rate(value, what=name)
+    return 0 if value == "0" else parse_size(value, what=name, least=1)

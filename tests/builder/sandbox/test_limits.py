@@ -20,7 +20,7 @@ def test_limits_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tim=1", "time", "time=", "time=-1", "time=1,time=2", "memory=4T", "disk=0"]
+    "text", ["tim=1", "time", "time=", "time=-1", "time=1,time=2", "memory=4P", "disk=0"]
 )
 def test_limits_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"^limit "):

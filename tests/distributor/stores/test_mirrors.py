@@ -19,7 +19,7 @@ from distributor.stores.http.options import HttpOptions
 from distributor.stores.http.store import HttpStore
 from distributor.stores.location import open_mirrors
 from distributor.stores.mirrors import MirroredStore, TrustedMirrors, first_good, refresh_any
-from distributor.stores.rate_limit import RateLimit, RateLimited, parse_rate
+from distributor.stores.rate_limit import RateLimit, RateLimited
 from distributor.stores.server import StoreServer
 from distributor.trust.trust import Trust
 from manifests.documents import sha256_bytes
@@ -313,20 +313,6 @@ def test_mirrors_by_their_locations(tmp_path: Path) -> None:
     assert isinstance(open_mirrors([one], limit=RateLimit(1000)), RateLimited)
     with pytest.raises(InvalidInput, match="no store is named"):
         open_mirrors([])
-
-
-@pytest.mark.parametrize(
-    ("text", "rate"),
-    [("250000", 250_000), ("500K", 500_000), ("2M", 2_000_000), ("1g", 10**9), (" 7k ", 7000)],
-)
-def test_rates(text: str, rate: int) -> None:
-    assert parse_rate(text) == rate
-
-
-@pytest.mark.parametrize("text", ["", "0", "0K", "-1", "1.5M", "2MB", "fast", "K", "\u0661"])
-def test_what_is_no_rate(text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"--limit-rate: .* is no rate; write bytes per second"):
-        parse_rate(text)
 
 
 def test_a_rate_holds_for_all_processes_together(tmp_path: Path) -> None:
