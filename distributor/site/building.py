@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from distributor.site.gathering import Progress, gather
 from distributor.site.pages import all_pages
 from distributor.site.rendering import Renderer
 from distributor.site.writing import SiteWriter, write_all
+from distributor.stores.directory import DirectoryStore
 from distributor.system.workers import run_tasks
 from distributor.trust.gzipped import decompress
 from distributor.trust.tuf_api import TargetFile
@@ -61,11 +63,13 @@ def build_site(  # noqa: PLR0913 - whence, whither, how it is shown, and how fas
     writer = SiteWriter(store=output, prefix=prefix)
     writer.open()
     missing = [item for item in model.artifacts if not writer.keep(item.page, _inputs(item, renderer))]
-    for count, (item, page) in enumerate(_artifact_pages(trust, renderer, missing, jobs)):
-        writer.write(item.page, page, _inputs(item, renderer))
-        progress("artifacts", count + 1, len(missing))
-    total = _expected(model)
-    write_all(writer, all_pages(renderer), lambda done: progress("pages", min(done, total), total))
+    # The index, which says what need not be made again, comes after all pages are on disk.
+    with output.together() if isinstance(output, DirectoryStore) else contextlib.nullcontext():
+        for count, (item, page) in enumerate(_artifact_pages(trust, renderer, missing, jobs)):
+            writer.write(item.page, page, _inputs(item, renderer))
+            progress("artifacts", count + 1, len(missing))
+        total = _expected(model)
+        write_all(writer, all_pages(renderer), lambda done: progress("pages", min(done, total), total))
     writer.close()
     return SiteResult(written=writer.written, unchanged=writer.kept, removed=writer.removed)
 
