@@ -2,7 +2,8 @@
 
 A reader in the middle of a refresh holds a timestamp that was the present one a moment before, and reads
 what that one names. So what was replaced stays for the time of grace, as far as earlier runs saw, and the
-last few versions stay in any case. Every root stays: readers follow them one by one.
+last few versions stay in any case. Every root stays: readers follow them one by one. So do all targets: they
+hold the public keys by which envelopes of provenance were signed.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _replaced(store: Store, trust: Trust) -> Iterator[tuple[str, int]]:
     there: dict[str, list[int]] = {}
     for path in store.list(f"{METADATA}/"):
         found = _NAME.fullmatch(path)
-        if found and found[2] in present and int(found[1]) < present[found[2]]:
+        if found and found[2] != "targets" and found[2] in present and int(found[1]) < present[found[2]]:
             there.setdefault(found[2], []).append(int(found[1]))
     for role, versions in sorted(there.items()):
         yield from ((role, version) for version in sorted(versions)[:-KEPT])

@@ -30,9 +30,14 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A series as it is drawn: path data of the line and of the area below it, and its points."""
+    """A series as it is drawn: path data of the line and of the area below it, and its points.
+
+    *number* counts the series; a legend in the order of *rank* names them as they end, from the top.
+    """
 
     name: str
+    number: int
+    rank: float
     path: str
     area: str
     points: tuple[Point, ...]
@@ -68,16 +73,19 @@ def plot(names: Sequence[str], series: Sequence[Series], *, width: int, height: 
         return bottom - (bottom - top) * value / ceiling
 
     lines = []
-    for item in series:
+    for number, item in enumerate(series):
         points = tuple(
             Point(x=round(x_of(index), 1), y=round(y_of(value), 1), text=f"{names[index]}: {size(value)}")
             for index, value in enumerate(item.values)
             if value is not None
         )
-        path = " ".join(f"{'L' if number else 'M'}{point.x} {point.y}" for number, point in enumerate(points))
+        path = " ".join(f"{'L' if count else 'M'}{point.x} {point.y}" for count, point in enumerate(points))
         area = f"{path} L{points[-1].x} {bottom} L{points[0].x} {bottom} Z" if points else ""
         end = points[-1] if points else None
-        lines.append(Line(name=item.name, path=path, area=area, points=points, end=end))
+        rank = end.y if end else math.inf
+        lines.append(
+            Line(name=item.name, number=number, rank=rank, path=path, area=area, points=points, end=end)
+        )
     return Plot(
         width=width,
         height=height,
@@ -131,7 +139,7 @@ def _labels(names: Sequence[str], x_of: Callable[[int], float], room: int) -> li
     if not names:
         return []
     last = len(names) - 1
-    stride = max(1, math.ceil(last / max(1, min(room, last or 1))))
-    chosen = [index for index in range(0, last, stride) if last - index >= 0.75 * stride] + [last]
+    steps = max(1, min(room, last))
+    chosen = sorted({round(last * step / steps) for step in range(steps + 1)})
     places = {0: "start", last: "end"} if last else {}
     return [(round(x_of(index), 1), names[index], places.get(index, "middle")) for index in chosen]

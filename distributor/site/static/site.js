@@ -66,6 +66,7 @@
         packages += shown ? 1 : 0;
         versions += hits;
       }
+      byId("hits").hidden = versions === 0;
       byId("found").textContent = !text ? "" : query
         ? `${versions} version${versions === 1 ? "" : "s"} of ${canonical(query[1])} in all releases`
         : `${packages} package${packages === 1 ? "" : "s"}`;
@@ -104,19 +105,24 @@
       }
       return `${value.toFixed(2)} GB`;
     };
-    const growth = (count) => `${count >= 0 ? "+" : "-"}${size(count)}`;
+    const growth = (count) => node("span", `${count >= 0 ? "+" : "\u2212"}${size(count)}`, `delta ${count > 0 ? "up" : count < 0 ? "down" : ""}`);
+    const short = (target) => {
+      const found = /^(.+?)-linux_(.+)-(glibc|musl)(.+)$/.exec(target);
+      return found ? `${found[1]} · ${found[2]} · ${found[3]} ${found[4]}` : target;
+    };
+    const kinds = { Download: "num", Change: "num", Target: "target" };
     const table = (heads, rows, label) => {
       const region = node("div", [], "scroll");
       region.tabIndex = 0;
       region.setAttribute("role", "region");
       region.setAttribute("aria-label", label);
       const head = node("tr", heads.map((text) => {
-        const cell = node("th", text, text === "Download" || text === "Change" ? "num" : "");
+        const cell = node("th", text, kinds[text] === "num" ? "num" : "");
         cell.scope = "col";
         return cell;
       }));
       const body = rows.map((cells) => node("tr", cells.map((cell, index) => {
-        const made = node(index ? "td" : "th", cell, heads[index] === "Download" || heads[index] === "Change" ? "num" : "");
+        const made = node(index ? "td" : "th", cell, kinds[heads[index]] ?? "");
         if (!index) made.scope = "row";
         return made;
       })));
@@ -141,7 +147,7 @@
         const history = node("a", service);
         history.href = `services/${service}.html`;
         services.push([
-          history, target, a ? ver(a.version) : badge("new"), b ? ver(b.version) : badge("gone"),
+          history, short(target), a ? ver(a.version) : badge("new"), b ? ver(b.version) : badge("gone"),
           b ? size(b.length) : "", growth((b?.length ?? 0) - (a?.length ?? 0)),
         ]);
         if (!a || !b) continue;

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from distributor.publishing.frozen_store import FrozenStore
+from distributor.publishing.key_rotation import rotate_key
 from distributor.publishing.metadata_pruning import KEPT, observed, superseded
 from distributor.publishing.prune_record import read_record
 from distributor.publishing.pruning import prune
@@ -65,7 +66,7 @@ def test_at_once_the_last_two_stay_and_every_root(site: Site) -> None:
     assert set(done.metadata) == before - metadata(site)
     assert versions(site, "snapshot") == [present - 2, present - 1, present]
     assert len(versions(site, "releases")) == KEPT + 1
-    assert versions(site, "root") == [1]
+    assert versions(site, "root") == versions(site, "targets") == [1]
     expect_whole(site, "afterwards")
     assert prune(site.repository(), grace=timedelta(0)).metadata == ()
 
@@ -132,3 +133,12 @@ def test_of_what_was_seen_only_what_may_matter_is_remembered(site: Site) -> None
     present = site.newest("snapshot")
     known = {1: now - 9 * DAY, 2: now - 8 * DAY, 3: now - DAY, present + 5: now}
     assert observed(known, trust, now, 7 * DAY) == {2: now - 8 * DAY, 3: now - DAY, present: now}
+
+
+def test_every_targets_stays_for_the_keys_in_it(site: Site) -> None:
+    for _ in range(3):
+        rotate_key(site.store, site.keys, "artifacts", keyid=None, now=datetime.now(timezone.utc))
+    prune(site.repository(), grace=timedelta(0))
+    assert versions(site, "targets") == [1, 2, 3, 4]
+    assert len(versions(site, "artifacts")) == KEPT + 1
+    expect_whole(site, "afterwards")

@@ -85,10 +85,10 @@ def test_packages_are_found_by_name_and_by_version(generated: GeneratedStore, ch
         assert 1 <= rows.count() < everything
         page.fill("#search", f"{name}<{versions[0]}")
         assert rows.count() == 1
-        assert page.locator("span.ver.hit").all_inner_texts() == versions[1:]
+        assert page.locator("#packages span.ver.hit").all_inner_texts() == versions[1:]
         assert f"{len(versions) - 1} version" in page.inner_text("#found")
         page.fill("#search", f"{name}=={versions[0]}")
-        assert page.locator("span.ver.hit").all_inner_texts() == versions[:1]
+        assert page.locator("#packages span.ver.hit").all_inner_texts() == versions[:1]
         page.reload()
         assert rows.count() == 1, "the search is part of the address"
         page.fill("#search", "nothing-of-the-kind")

@@ -47,3 +47,18 @@ def test_sparklines() -> None:
     assert len(numbers) == 8
     assert all(0 <= x <= 120 for x in numbers[::2])
     assert all(0 <= y <= 28 for y in numbers[1::2])
+
+
+def test_a_legend_follows_the_ends_of_the_lines_and_colours_stay() -> None:
+    series = [Series(name="low", values=[9, 1]), Series(name="none", values=[None, None])]
+    series.append(Series(name="high", values=[1, 9]))
+    lines = plot(["1", "2"], series, width=400, height=200).lines
+    assert [(line.name, line.number) for line in lines] == [("low", 0), ("none", 1), ("high", 2)]
+    assert [line.name for line in sorted(lines, key=lambda line: line.rank)] == ["high", "low", "none"]
+
+
+def test_labels_are_evenly_spread() -> None:
+    names = [f"2026.1.{number}" for number in range(200)]
+    places = [x for x, _, _ in plot(names, [], width=1100, height=300).labels]
+    gaps = [after - before for before, after in itertools.pairwise(places)]
+    assert max(gaps) - min(gaps) < 11  # two releases
