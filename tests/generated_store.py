@@ -1,7 +1,8 @@
-"""A signed store of many releases, made up from a real list of packages: only its metadata is there.
+"""Signed stores of many releases, made up: what is signed is there, tarballs are not.
 
-Manifests, bills of materials, provenance, contents, pins and channels are what a site would have;
-tarballs are not written. The same arguments give the same store, but for keys and times.
+``GeneratedStore`` has all documents that pages show, of packages from a real list; ``ScaleSite`` has the
+metadata of as many artifacts as sites get, and one release of real ones. The same arguments give the same
+store, but for keys and times.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from distributor.publishing.promotion import promote
 from distributor.publishing.repository import Repository, open_repository
 from distributor.stores.directory import DirectoryStore
 from distributor.trust.gzipped import compress
+from distributor.trust.tuf_api import TargetFile
 from manifests.artifact import Artifact, EntryPoint, Layer, Needs
 from manifests.companions import PREDICATE_TYPE, STATEMENT_TYPE, provenance_path, sbom_path
-from manifests.contents import ReleaseContents, contents_path
+from manifests.contents import ArtifactContents, ReleaseContents, contents_path
 from manifests.documents import Sha256, sha256_bytes
+from manifests.naming import artifact_stem
 from manifests.pins import Pin, ReleasePins
 from manifests.target import Target
+from tests.distributor.artifacts import Site, build_artifact
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "examples/openstack-2026.1/upper-constraints.txt"
 SERVICES = (
@@ -42,6 +46,8 @@ TARGETS = (
     *("cp311-linux_x86_64-glibc2.36", "cp312-linux_x86_64-glibc2.39"),
     *("cp312-linux_aarch64-glibc2.39",),
 )
+SCALE_TARGETS = tuple(f"cp3{minor}-linux_x86_64-glibc2.36" for minor in (10, 11, 12))
+_SCALE_PACKAGES = 136
 LICENCES = ("Apache-2.0", "MIT", "BSD-3-Clause", "MPL-2.0", "ISC", "Apache-2.0 OR MIT")
 
 
@@ -83,11 +89,10 @@ class GeneratedStore:
         targets = {}
         for name, mine in zip(self.names(), pins, strict=True):
             contents = ReleaseContents.of(name, [self._made[pin.manifest] for pin in mine])
-            digest = sha256_bytes(contents.to_json())
-            document = ReleasePins(release=name, pins=mine, contents=digest)
-            self._write(contents_path(name, digest), compress(contents.to_json()))
-            self._write(document.path, document.to_json())
-            targets[document.path] = target_of(document.path, document.to_json())
+            documents, target = _release(mine, contents)
+            for path, data in documents.items():
+                self._write(path, data)
+            targets[target.path] = target
         repository._sign(targets, lambda _: None)
         names = self.names()
         stable = [(name, "stable") for name in names[1::5]]
@@ -137,6 +142,79 @@ class GeneratedStore:
             releases.append(tuple(current.values()))
         repository._sign(signed, lambda _: None)
         return releases
+
+
+class ScaleSite(Site):
+    """*releases* of *services*, each on three targets; every release has artifacts of its own.
+
+    Each artifact has a manifest, a bill of materials, provenance, and a patch from the release before it:
+    four signed paths. The last release is built, published and pinned; the others are metadata.
+    """
+
+    def __init__(self, directory: Path, *, releases: int = 200, services: int = 30) -> None:
+        super().__init__(directory)
+        self.names = [f"service-{number:02}" for number in range(services)]
+        self.releases = [f"2026.{number}.0" for number in range(releases)]
+        signed = {}
+        for number, release in enumerate(self.releases[:-1]):
+            pins = tuple(_made_up(release, name, target) for name in self.names for target in SCALE_TARGETS)
+            for pin in pins:
+                for path in _four_paths(pin):
+                    signed[path] = TargetFile(pin.length, {"sha256": sha256_bytes(path.encode())}, path)
+            packages = tuple((f"package-{index:03}", f"{index}.{number}") for index in range(_SCALE_PACKAGES))
+            held = ArtifactContents(length=75_000_000, unpacked=300_000_000, packages=packages)
+            contents = ReleaseContents(
+                release=release, artifacts={(pin.service, pin.target): held for pin in pins}
+            )
+            documents, target = _release(pins, contents, barriers={})
+            for path, data in documents.items():
+                self.store.write_if_absent(path, data)
+            signed[target.path] = target
+        self.repository(ROLES[2:])._sign(signed, lambda _: None)
+        self.last = self.releases[-1]
+        self.real = [
+            build_artifact(self.build, name, self.last, layers=20, target=target)
+            for name in self.names
+            for target in SCALE_TARGETS
+        ]
+        self.publish(*self.real)
+        self.pin(self.last, *self.real)
+
+
+def _made_up(release: str, name: str, target: str) -> Pin:
+    identity = sha256_bytes(f"{release} {name} {target}".encode())
+    manifest = f"artifacts/{name}/{artifact_stem(name, release, target, identity)}.json.gz"
+    return Pin(
+        service=name,
+        target=target,
+        version=release,
+        manifest=manifest,
+        length=30_000,
+        sha256=sha256_bytes(manifest.encode()),
+    )
+
+
+def _four_paths(pin: Pin) -> tuple[str, ...]:
+    stem = pin.manifest.rpartition("/")[2].removesuffix(".json.gz")
+    return (
+        pin.manifest,
+        f"sbom/{pin.service}/{stem}.cdx.json",
+        f"provenance/{pin.service}/{stem}.intoto.json",
+        f"patches/{pin.service}/{stem}-from-{pin.sha256[:12]}.json.gz",
+    )
+
+
+def _release(
+    pins: tuple[Pin, ...], contents: ReleaseContents, *, barriers: dict[str, str] | None = None
+) -> tuple[dict[str, bytes], TargetFile]:
+    """Return the documents of a release by path, and what is to be signed of them."""
+    digest = sha256_bytes(contents.to_json())
+    pinned = ReleasePins(release=contents.release, pins=pins, contents=digest, barriers=barriers)
+    documents = {
+        contents_path(contents.release, digest): compress(contents.to_json()),
+        pinned.path: pinned.to_json(),
+    }
+    return documents, target_of(pinned.path, documents[pinned.path])
 
 
 def _next(version: str, chance: random.Random) -> str:

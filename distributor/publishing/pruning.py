@@ -17,7 +17,9 @@ from distributor.publishing.metadata_writer import Change, expect
 from distributor.publishing.prune_record import RECORD, begin, over, read_record, renewed, update
 from distributor.trust.trust import ARTIFACTS
 from distributor.trust.tuf_api import Targets
+from distributor.trust.updater import family
 from manifests.errors import Refused
+from manifests.pins import pins_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -80,7 +82,8 @@ def prune(
             f"no release is pinned in {store.location}, so pruning would remove everything; pin one first"
         )
     record, _ = read_record(store)
-    found = list(_leftovers(store, trust, record.unpinned, now))
+    signed, pinned = _Signed.by(trust), _Pinned()
+    found = list(_leftovers(store, pinned.by(trust), signed, record.unpinned, now))
     due = [item for item in found if item.since + grace <= now]
     waiting = tuple(item for item in found if item not in due)
     if dry_run:
@@ -89,11 +92,12 @@ def prune(
         return Pruned(removed=tuple(due), waiting=waiting, metadata=old)
     removed: Sequence[Leftover] = ()
     if due:
-        removed = _remove(repository, due, {item.label: item.since for item in waiting}, progress)
+        noted = {item.label: item.since for item in waiting}
+        removed = _remove(repository, signed, pinned, due, noted, progress)
         trust = repository.trust
     seen = observed(record.snapshots, trust, now, grace)
-    noted = None if due else {item.label: item.since for item in found}
-    update(store, None, until=over(), unpinned=noted, snapshots=seen)
+    unpinned = None if due else {item.label: item.since for item in found}
+    update(store, None, until=over(), unpinned=unpinned, snapshots=seen)
     old = tuple(superseded(store, trust, seen, now, grace))
     for path in old:
         store.delete(path)
@@ -115,23 +119,55 @@ def label_of(path: str) -> str | None:
     return None
 
 
-def _pinned(trust: Trust) -> set[str]:
-    """Return the labels of all that releases pin."""
-    pins = (pin for release in trust.releases() for pin in trust.pins(release).pins)
-    return {label for pin in pins if (label := label_of(pin.manifest)) is not None}
+class _Pinned:
+    """Labels of all that releases pin. What was read of a release once, to the digest, is not read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], frozenset[str]] = {}
+
+    def by(self, trust: Trust) -> set[str]:
+        """Return what is pinned in the state of *trust*."""
+        found: set[str] = set()
+        releases = {pins_path(release): release for release in trust.releases()}
+        for path, target in trust.find_all(releases).items():
+            release, key = releases[path], (path, target.hashes["sha256"])
+            if key not in self._known:
+                labels = (label_of(pin.manifest) for pin in trust.pins(release).pins)
+                self._known[key] = frozenset(label for label in labels if label is not None)
+            found |= self._known[key]
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Signed:
+    """All *paths* that builders signed in a state of these *versions*."""
+
+    versions: Mapping[str, int]
+    paths: tuple[str, ...]
+
+    @classmethod
+    def by(cls, trust: Trust, known: _Signed | None = None) -> _Signed:
+        """Return what is signed in the state of *trust*: *known*, where that is of the same versions."""
+        versions = {
+            role: version
+            for role, version in trust.versions().items()
+            if role == Targets.type or family(role) == ARTIFACTS
+        }
+        if known is not None and known.versions == versions:
+            return known
+        return cls(versions=versions, paths=tuple(trust.entries(ARTIFACTS)))
 
 
 def _leftovers(
-    store: Store, trust: Trust, known: Mapping[str, datetime], now: datetime
+    store: Store, pinned: set[str], signed: _Signed, known: Mapping[str, datetime], now: datetime
 ) -> Iterator[Leftover]:
     """Yield what no release pins, signed or not: an interrupted publish leaves unsigned files."""
-    pinned = _pinned(trust)
     objects: dict[str, set[str]] = {}
-    for path in trust.entries(ARTIFACTS):
+    for path in signed.paths:
         if (label := label_of(path)) is not None and label not in pinned:
             objects.setdefault(label, set())
-    for family in FAMILIES:
-        for path in store.list(f"{family}/"):
+    for folder in FAMILIES:
+        for path in store.list(f"{folder}/"):
             if (label := label_of(path)) is not None and label not in pinned:
                 objects.setdefault(label, set()).add(path)
     for label, paths in sorted(objects.items()):
@@ -141,8 +177,10 @@ def _leftovers(
         )
 
 
-def _remove(
+def _remove(  # noqa: PLR0913, PLR0917 - what is there, what goes, and what stays noted
     repository: Repository,
+    signed: _Signed,
+    pinned: _Pinned,
     due: Sequence[Leftover],
     waiting: Mapping[str, datetime],
     progress: Callable[[int, int], None],
@@ -154,9 +192,9 @@ def _remove(
     labels = {item.label for item in due}
     try:
         # Even where nothing signed goes, the new timestamp makes publishers look at the record again.
-        repository.writer.swap(lambda trust: _unsigned(trust, labels - _pinned(trust)))
-        pinned = _pinned(repository.trust)
-        gone = [item for item in due if item.label not in pinned]
+        repository.writer.swap(lambda trust: _unsigned(trust, signed, labels - pinned.by(trust)))
+        kept = pinned.by(repository.trust)
+        gone = [item for item in due if item.label not in kept]
         objects = [path for item in gone for path in item.objects]
         for count, path in enumerate(objects):
             until = renewed(store, begun.generation, until)
@@ -170,12 +208,12 @@ def _remove(
     return gone
 
 
-def _unsigned(trust: Trust, labels: Collection[str]) -> Changes:
+def _unsigned(trust: Trust, signed: _Signed, labels: Collection[str]) -> Changes:
     """Return the metadata of artifacts without what belongs to *labels*."""
     changes: Changes = {}
     parent = expect(trust.signed(ARTIFACTS), Targets)
     own: Change | None = None
-    for path in trust.entries(ARTIFACTS):
+    for path in _Signed.by(trust, signed).paths:
         if label_of(path) not in labels:
             continue
         if path in parent.targets:  # from before there were bins
