@@ -6,6 +6,7 @@ last and by compare and swap. Nothing is written on top of a state that does not
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from distributor.publishing.frozen_store import FrozenStore
+from distributor.stores.directory import DirectoryStore
 from distributor.trust.roles import (
     MAX_TIMESTAMP_BYTES,
     TIMESTAMP,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _Kind = TypeVar("_Kind", Root, Snapshot, Targets, Timestamp)
 _ATTEMPTS = 50
 _FREE_VERSIONS = 1000
+_MANY = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,18 +171,19 @@ class MetadataWriter:
         if given.targets is not None:
             targets = given.targets.signed
         snapshot = copy.deepcopy(expect(trust.signed("snapshot"), Snapshot))
-        for role, change in changes.items():
-            changed = changes.get(change.delegator)
-            delegator = changed.body if changed else targets
-            if changed is None and change.delegator != Targets.type:
-                delegator = expect(trust.signed(change.delegator), Targets)
-            if change.signed is None:
-                change.body.expires = expiry(role, now)
-                data = self._write_next(role, change.body, delegator)
-            else:
-                data = change.signed
-                self.write_given(metadata_path(role, change.body.version), data)
-            snapshot.meta[f"{role}.json"] = meta_file(change.body.version, data, role=role)
+        with self._together(len(changes)):
+            for role, change in changes.items():
+                changed = changes.get(change.delegator)
+                delegator = changed.body if changed else targets
+                if changed is None and change.delegator != Targets.type:
+                    delegator = expect(trust.signed(change.delegator), Targets)
+                if change.signed is None:
+                    change.body.expires = expiry(role, now)
+                    data = self._write_next(role, change.body, delegator)
+                else:
+                    data = change.signed
+                    self.write_given(metadata_path(role, change.body.version), data)
+                snapshot.meta[f"{role}.json"] = meta_file(change.body.version, data, role=role)
         if given.targets is not None:
             data = given.targets.to_bytes()
             self.write_given(metadata_path("targets", targets.version), data)
@@ -191,6 +195,15 @@ class MetadataWriter:
         timestamp.expires = expiry("timestamp", now)
         timestamp.snapshot_meta = meta_file(snapshot.version, data)
         return sign("timestamp", timestamp, self.signers("timestamp"), root, old_root)
+
+    def _together(self, count: int) -> contextlib.AbstractContextManager[None]:
+        """Return a block at whose end *count* pieces of metadata are on disk: many at once, few one by one.
+
+        Nothing names them before. An empty one that a power cut leaves is a version that is taken.
+        """
+        if count >= _MANY and isinstance(self._store, DirectoryStore):
+            return self._store.together()
+        return contextlib.nullcontext()
 
     def write_given(self, path: str, data: bytes) -> None:
         """Store what was signed elsewhere at *path*. Raises Refused where something else is there."""

@@ -152,9 +152,9 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Replace objects in this block without a sync for each: all are on disk when it ends.
+        """Write objects in this block without a sync for each: all are on disk when it ends.
 
-        For thousands that can be made again: a power cut before that may leave them empty.
+        For many that nothing relies on before: a power cut may leave them empty.
         """
         self._together = True
         try:

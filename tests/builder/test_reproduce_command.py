@@ -19,11 +19,16 @@ import pytest
 import zstandard
 
 from manifests.artifact import Artifact
+from manifests.release_spec import read_release_spec
 from tests.builder.interpreters import executable
 from tests.builder.test_build_command import ROOT, TARGET, Site
 from tests.wheel_factory import make_wheel
 
-EXAMPLE = ROOT / "examples/openstack-2026.1/release.toml"
+EXAMPLES = [
+    pytest.param(path, service.name, id=f"{path.parent.name}-{service.name}")
+    for path in sorted((ROOT / "examples").rglob("release.toml"))
+    for service in read_release_spec(path).services
+]
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +169,13 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="building as another user takes root")
-@pytest.mark.parametrize("service", ["keystone", "glance", "placement", "nova"])
+@pytest.mark.parametrize(("example", "service"), EXAMPLES)
 def test_every_example_is_reproduced_on_another_path_by_another_user_with_another_umask(
-    service: str, open_folder: Path
+    example: Path, service: str, open_folder: Path
 ) -> None:
     cache = Path(os.environ.get("VENVOY_CACHE") or Path.home() / ".cache/venvoy")
     folder = open_folder / "built here"
-    build = [sys.executable, "-m", "venvoy", "build", str(EXAMPLE), "-s", service, "-o", str(folder / "out")]
+    build = [sys.executable, "-m", "venvoy", "build", str(example), "-s", service, "-o", str(folder / "out")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*build, "--cache", str(cache)], env=environment, capture_output=True, text=True, check=False
@@ -189,7 +194,7 @@ def test_every_example_is_reproduced_on_another_path_by_another_user_with_anothe
         os.chown(path, 65534, 65534)
     command = [
         *as_nobody(),
-        *(sys.executable, "-m", "venvoy", "reproduce", str(manifest), str(EXAMPLE)),
+        *(sys.executable, "-m", "venvoy", "reproduce", str(manifest), str(example)),
         *("--offline", "--cache", str(other / "cache"), "--jobs", "2"),
     ]
     done = subprocess.run(
