@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,3 +56,10 @@ def _chunks(source: Path | bytes) -> Iterator[bytes]:
         raise NotFound(f"{source} does not exist") from None
     except OSError as error:
         raise StoreUnavailable(f"cannot read {source}: {error.strerror}") from error
+
+
+def read_up_to(descriptor: int, limit: int) -> Iterator[bytes]:
+    """Yield what *descriptor* holds, in chunks, *limit* bytes at most."""
+    while limit > 0 and (chunk := os.read(descriptor, min(CHUNK_SIZE, limit))):
+        limit -= len(chunk)
+        yield chunk

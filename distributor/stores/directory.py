@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.stores.copying import checked_chunks
+from distributor.stores.copying import checked_chunks, read_up_to
 from distributor.stores.interface import CHUNK_SIZE, Digest, object_parts
 from distributor.stores.walking import walk
 from distributor.system.file_lock import hold_lock
@@ -49,7 +49,7 @@ class DirectoryStore:
         with self._errors(path), self._open(path) as descriptor:
             if os.fstat(descriptor).st_size > limit:
                 raise _too_large(path, self.location, limit)
-            data = b"".join(_read_up_to(descriptor, limit + 1))
+            data = b"".join(read_up_to(descriptor, limit + 1))
         if len(data) > limit:
             raise _too_large(path, self.location, limit)
         return data
@@ -152,10 +152,7 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Write objects in this block without a sync for each: all are on disk when it ends.
-
-        For many that nothing relies on before: a power cut may leave them empty.
-        """
+        """Sync what this block writes at its end, not each: until then a power cut may leave it empty."""
         self._together = True
         try:
             yield
@@ -186,7 +183,7 @@ class DirectoryStore:
     def _version(self, path: str) -> str | None:
         try:
             with self._errors(path), self._open(path) as descriptor:
-                return sha256_bytes(b"".join(_read_up_to(descriptor, MAX_DOCUMENT_BYTES)))
+                return sha256_bytes(b"".join(read_up_to(descriptor, MAX_DOCUMENT_BYTES)))
         except NotFound:
             return None
 
@@ -292,12 +289,6 @@ def _make_directory(name: str, parent: int) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _read_up_to(descriptor: int, limit: int) -> Iterator[bytes]:
-    while limit > 0 and (chunk := os.read(descriptor, min(CHUNK_SIZE, limit))):
-        limit -= len(chunk)
-        yield chunk
 
 
 def _too_large(path: str, location: str, limit: int) -> VerificationFailed:
