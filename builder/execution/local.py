@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from builder.layers.layer import LayerRequest, build_layer
 from manifests.documents import Sha256
 from manifests.errors import HostUnsuitable
 from manifests.interpreter import Interpreter, find_interpreter
+from manifests.parent_death import end_with_parent
 
 if TYPE_CHECKING:
     from builder.execution.crew import Crew, Submit
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from builder.wheels.sdist_build import BuildOptions
     from manifests.target import Target
 
-_PR_SET_PDEATHSIG = 1
 _IN_PROCESS_BYTES = 3 * 1024 * 1024
 
 
@@ -102,9 +101,7 @@ class LocalCrew:
 def _prepare_worker(parent: int) -> None:
     """Die with the parent, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(1)
+    end_with_parent(parent)
 
 
 if TYPE_CHECKING:

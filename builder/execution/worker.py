@@ -6,7 +6,6 @@ a scheduler that comes back finds its workers.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from builder.execution.offers import Offer
 from builder.execution.remote import WORKSITE, Worksite
 from builder.sandbox.cage import SandboxMode
 from manifests.interpreter import Interpreter
+from manifests.parent_death import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 20.0
 _SCHEDULER_SECONDS = 60
@@ -91,7 +91,7 @@ class Workers:
                     self.command(Path(scratch)),
                     env=self.environment(),
                     stdin=subprocess.DEVNULL,
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
+                    preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - no threads here
                 )
                 while process.poll() is None and not stop.asked:
                     stop.wait(_AGAIN_SECONDS)
@@ -127,7 +127,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -11,10 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from manifests.artifact import Artifact
 from manifests.errors import HealthCheckFailed
+from manifests.layout import PRIVATE
+from manifests.parent_death import end_with_parent
 
 _SHOWN = 10
 _TAIL = 300
@@ -114,7 +117,12 @@ def _run_all(venv: Path, artifact: Artifact, evidence: Path) -> None:
 
 
 def _run(command: tuple[str, ...], venv: Path, timeout: int, user: str | None) -> CheckResult:
-    with tempfile.TemporaryDirectory(prefix="venvoy-check-") as home, tempfile.TemporaryFile() as output:
+    # In the staged tree, so that nothing is left of it whatever ends this process.
+    private = venv / PRIVATE
+    with (
+        tempfile.TemporaryDirectory(prefix="check-", dir=private) as home,
+        tempfile.TemporaryFile() as output,
+    ):
         account = _account(user) if user is not None else None
         if account is not None:
             os.chown(home, account.pw_uid, account.pw_gid)
@@ -135,6 +143,8 @@ def _run(command: tuple[str, ...], venv: Path, timeout: int, user: str | None) -
                 cwd=home,
                 env=environment,
                 start_new_session=True,
+                # Nobody would end it in time when this process is gone.
+                preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - there are no threads here
                 umask=0o022,
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,

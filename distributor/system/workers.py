@@ -10,7 +10,6 @@ last worker is gone; and they die with the caller, whatever kills it.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -21,8 +20,8 @@ from typing import Any
 
 from manifests import errors
 from manifests.errors import VenvoyError
+from manifests.parent_death import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 INDEX_BYTES = 4
 """An index in a pipe, little endian."""
 QUEUE_BYTES = 32 * 1024
@@ -108,7 +107,6 @@ def start(serve: Callable[[Send], None], others: Sequence[Worker]) -> Worker:
 
     The worker dies with this process, and what *serve* raises is its last report.
     """
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
     reading, writing = os.pipe()
     parent = os.getpid()
     pid = os.fork()
@@ -116,13 +114,12 @@ def start(serve: Callable[[Send], None], others: Sequence[Worker]) -> Worker:
         os.close(writing)
         return Worker(pid, reading)
     try:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
         os.close(reading)
         for other in others:
             os.close(other.reports)
-        if os.getppid() == parent:
-            _serve(serve, lambda report: _send(writing, report))
+        _serve(serve, lambda report: _send(writing, report))
     finally:
         os._exit(0)
 

@@ -21,6 +21,7 @@ from manifests.errors import HealthCheckFailed
 from tests.distributor.hostile import artifact, member, tar
 
 USER = "nobody"
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def venv() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="venvoy-health-") as folder:
         Path(folder).chmod(0o755)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", f"{folder}/venv"], check=True)
+        Path(folder, "venv/.venvoy").mkdir(mode=0o755)
         yield Path(folder, "venv")
 
 
@@ -121,6 +123,34 @@ def test_a_check_out_of_time_is_killed_with_all_that_it_started(venv: Path, evid
     last = Path(mark).stat().st_mtime_ns
     time.sleep(0.3)
     assert Path(mark).stat().st_mtime_ns == last
+
+
+@pytest.mark.parametrize("user", [None, USER])
+def test_a_check_ends_with_the_one_that_runs_it_and_its_home_lies_in_the_tree(
+    venv: Path, user: str | None
+) -> None:
+    if user and os.geteuid() != 0:
+        pytest.skip("needs root to run as another user")
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from distributor.checks.health import _run\n"
+        'command = ("sh", "-c", "echo $$ > $HOME/pid.new; mv $HOME/pid.new $HOME/pid; exec sleep 600")\n'
+        "_run(command, Path(sys.argv[1]), 600, sys.argv[2] or None)\n"
+    )
+    runs = subprocess.Popen([sys.executable, "-c", program, str(venv), user or ""], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not (found := list(venv.glob(".venvoy/check-*/pid"))):
+        assert time.monotonic() < deadline
+        assert runs.poll() is None
+        time.sleep(0.02)
+    check = Path("/proc", found[0].read_text().strip())
+    assert check.exists()
+    runs.kill()
+    runs.wait()
+    while check.exists():
+        assert time.monotonic() < deadline, "it lives on"
+        time.sleep(0.02)
 
 
 def test_entry_points_are_looked_up_without_running_anything(venv: Path) -> None:
