@@ -47,6 +47,9 @@ unpacked tree equals tar's to the bit; an installed venv passes `venvoy verify`.
   the scheduler and the workers, whose start is not timed.
 - **unpack**: digests checked and all files written to tmpfs, timed in the process; `tar --zstd -xf`
   checks nothing.
+Installs and commands that do nothing run from an environment like a host's: Venvoy with the extra `http`,
+and nothing else.
+
 - **install**: `venvoy install` on a host that has seen nothing of the store, from a directory store:
   trust, verification, unpacking, checks, syncs, receipt. Against `uv venv` and
   `uv pip install --compile-bytecode` from a warm cache on the same file system, which syncs nothing.

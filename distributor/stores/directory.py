@@ -158,8 +158,9 @@ class DirectoryStore:
             yield
         finally:
             self._together = False
-            with self._errors(""):
-                sync_file_system(self._root)
+            if self._root.is_dir():  # else nothing was written yet
+                with self._errors(""):
+                    sync_file_system(self._root)
 
     @contextlib.contextmanager
     def open_object(self, path: str) -> Iterator[int]:

@@ -194,8 +194,12 @@ def test_readers_tell_a_switch_with_a_gap(kit: Kit, runner: Preloaded, quick: Pa
     def flip(index: int) -> Done:
         return runner.run(world.install(f"{index % 2 + 1}.0.0", "demo", "--non-atomic"))
 
-    with pytest.raises(AssertionError):
-        _read_while(flip, [world.host / "demo"], 40, 1000, figure)
+    for _ in range(10):  # a reader that gets little of a busy processor may miss all of them
+        try:
+            _read_while(flip, [world.host / "demo"], 40, 1000, figure)
+        except AssertionError:
+            return
+    pytest.fail("400 gaps, and no reader met one")
 
 
 def _read_while(

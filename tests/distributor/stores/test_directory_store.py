@@ -36,3 +36,9 @@ def test_what_is_written_together_is_on_disk_at_the_end(
         raise ZeroDivisionError
     assert synced[3:] == ["all below store"]
     assert [store.read(path, limit=3) for path in store.list("site/")] == [b"new"] * 3 + [b"old", b"new"]
+
+
+def test_an_error_before_anything_was_written_comes_through(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), DirectoryStore(tmp_path / "store").together():
+        raise ZeroDivisionError
+    assert not (tmp_path / "store").exists()
