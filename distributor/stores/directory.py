@@ -158,9 +158,8 @@ class DirectoryStore:
             yield
         finally:
             self._together = False
-            if self._root.is_dir():  # else nothing was written yet
-                with self._errors(""):
-                    sync_file_system(self._root)
+            with self._errors(""), contextlib.suppress(FileNotFoundError):  # nothing was written yet
+                sync_file_system(self._root)
 
     @contextlib.contextmanager
     def open_object(self, path: str) -> Iterator[int]:
