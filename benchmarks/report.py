@@ -47,6 +47,7 @@ unpacked tree equals tar's to the bit; an installed venv passes `venvoy verify`.
   the scheduler and the workers, whose start is not timed.
 - **unpack**: digests checked and all files written to tmpfs, timed in the process; `tar --zstd -xf`
   checks nothing.
+
 Installs and commands that do nothing run from an environment like a host's: Venvoy with the extra `http`,
 and nothing else.
 

@@ -66,7 +66,13 @@ def over_http(plan: Plan) -> None:
         )
     )
     rows.append(
-        against("http", "the same against curl piped into tar --zstd -x", series, ("http", "curl and tar"), (0.8, 0.7))
+        against(
+            "http",
+            "the same against curl piped into tar --zstd -x",
+            series,
+            ("http", "curl and tar"),
+            (0.8, 0.7),
+        )
     )
 
 
