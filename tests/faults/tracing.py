@@ -33,7 +33,7 @@ _OPENS_TO_CHANGE = re.compile(r"O_(CREAT|TRUNC|WRONLY|RDWR|TMPFILE)")
 _LINE = re.compile(r"(?:(\d+) +)?(\w+)\((.*?)(?:\) += (.*))?$")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)$")
 _UNFINISHED = "<unfinished ...>"
-_RANDOM = re.compile(r"[0-9a-f]{16}|#\d+")  # the latter: files without a name
+_RANDOM = re.compile(r"[0-9a-f]{16}|#\d+|(?<=check-)[a-z0-9_]{8}")  # random; files without a name; homes
 
 
 @dataclass(frozen=True, kw_only=True)
