@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -191,6 +192,15 @@ class ServiceSite:
                 if words[1:2] and words[1].endswith(b"venvoy.py"):
                     found.append(pid)
         return found
+
+    def frozen_worker(self) -> int:
+        """Wait until something is built, stop that worker where it is, and return it."""
+        deadline = time.monotonic() + 30
+        while not (workers := self.workers()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(workers[0], signal.SIGSTOP)
+        return workers[0]
 
 
 def alive(pid: int) -> bool:

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.commands.options import FOLDER, json_option
-from builder.commands.service_options import (
-    leave,
-    raise_unless_built,
-    remote_option,
-    report_built,
-    token_file_option,
-)
+from builder.commands.service_options import leave, remote_option, see_through, token_file_option
 from manifests.console import Console, printable
 
 if TYPE_CHECKING:
@@ -128,23 +122,10 @@ def watch(
     Examples:
       venvoy builds watch https://builds.example/builds/0123456789abcdef0123456789abcdef -o build
     """
-    from builder.remote.fetching import fetch_files
-    from builder.remote.following import Follower
-
     console = Console(quiet=as_json)
     with _found(build, remote, token_file) as (connection, build_id):
         try:
-            ended = Follower(connection, build_id, console).follow()
-            raise_unless_built(ended, connection.url)
-            if output is not None:
-                fetch_files(
-                    connection,
-                    ended,
-                    output,
-                    lambda done, total, name: console.bar("fetch", done, total, f"{done}/{total} {name}"),
-                )
-            console.done()
-            report_built(ended, output, as_json=as_json)
+            see_through(connection, build_id, console, output, as_json=as_json)
         except KeyboardInterrupt:
             console.done()
             leave(context, connection.url, build_id, token_file, as_json=as_json)
@@ -164,13 +145,12 @@ def cancel(*, build: str, remote: str | None, token_file: Path | None, as_json: 
     Examples:
       venvoy builds cancel 0123456789abcdef0123456789abcdef --remote https://builds.example
     """
-    with _found(build, remote, token_file) as (connection, build_id):
-        after = connection.json("POST", f"{_BUILDS}/{build_id}/cancel")
-        if as_json:
-            click.echo(json.dumps(after, indent=2))
-        else:
-            what = "was cancelled" if after["state"] == "cancelled" else "ends within seconds"
-            click.echo(f"{build_id}: release {printable(after['release'])} {what}")
+    after, build_id, _ = _order("cancel", build, remote, token_file)
+    if as_json:
+        click.echo(json.dumps(after, indent=2))
+        return
+    what = "was cancelled" if after["state"] == "cancelled" else "ends within seconds"
+    click.echo(f"{build_id}: release {printable(after['release'])} {what}")
 
 
 @command.command("retry")
@@ -187,13 +167,12 @@ def retry(*, build: str, remote: str | None, token_file: Path | None, as_json: b
     Examples:
       venvoy builds retry 0123456789abcdef0123456789abcdef --remote https://builds.example
     """
-    with _found(build, remote, token_file) as (connection, build_id):
-        after = connection.json("POST", f"{_BUILDS}/{build_id}/retry")
-        if as_json:
-            click.echo(json.dumps(after, indent=2))
-        else:
-            click.echo(f"{build_id}: release {printable(after['release'])} is built again")
-            click.echo(f"to follow it: venvoy builds watch {connection.url}/builds/{build_id}", err=True)
+    after, build_id, url = _order("retry", build, remote, token_file)
+    if as_json:
+        click.echo(json.dumps(after, indent=2))
+        return
+    click.echo(f"{build_id}: release {printable(after['release'])} is built again")
+    click.echo(f"to follow it: venvoy builds watch {url}/builds/{build_id}", err=True)
 
 
 @command.command("forward")
@@ -240,6 +219,15 @@ def _found(build: str, remote: str | None, token_file: Path | None) -> Iterator[
     url, build_id = locate_build(build, remote)
     with _connected(url, token_file) as connection:
         yield connection, build_id
+
+
+def _order(
+    what: str, build: str, remote: str | None, token_file: Path | None
+) -> tuple[dict[str, Any], str, str]:
+    """Have *what* done to a build; return how it is then, its id, and the service's address."""
+    with _found(build, remote, token_file) as (connection, build_id):
+        after: dict[str, Any] = connection.json("POST", f"{_BUILDS}/{build_id}/{what}")
+        return after, build_id, connection.url
 
 
 def _pages(connection: Connection, limit: int, **wanted: str | None) -> list[dict[str, Any]]:

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from builder.commands.service_options import (
-    leave,
-    raise_unless_built,
-    remote_option,
-    report_built,
-    token_file_option,
-)
+from builder.commands.service_options import leave, remote_option, see_through, token_file_option
 from manifests.console import Console
 from manifests.errors import InvalidInput
 
@@ -71,8 +65,6 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _build_remotely(context: click.Context, url: str, options: Mapping[str, Any]) -> None:
     from builder.remote.connection import Connection, read_token
-    from builder.remote.fetching import fetch_files
-    from builder.remote.following import Follower
     from builder.remote.request import build_request
 
     spec, output, as_json = options["spec"], options["output"], options["as_json"]
@@ -86,17 +78,7 @@ def _build_remotely(context: click.Context, url: str, options: Mapping[str, Any]
         build_id = str(build["id"])
         joined = f", which {build['requests'] - 1} asked for before" if build["requests"] > 1 else ""
         console.line(f"{connection.url}/builds/{build_id}: release {build['release']}{joined}")
-        build = Follower(connection, build_id, console).follow()
-        raise_unless_built(build, connection.url)
-        if options["fetch"]:
-            fetch_files(
-                connection,
-                build,
-                output,
-                lambda done, total, name: console.bar("fetch", done, total, f"{done}/{total} {name}"),
-            )
-        console.done()
-        report_built(build, output if options["fetch"] else None, as_json=as_json)
+        see_through(connection, build_id, console, output if options["fetch"] else None, as_json=as_json)
     except KeyboardInterrupt:
         console.done()
         if not build_id:

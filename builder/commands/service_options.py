@@ -6,12 +6,16 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from manifests.console import size
 from manifests.errors import Refused
+
+if TYPE_CHECKING:
+    from builder.remote.connection import Connection
+    from manifests.console import Console
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _INTERRUPTED = 130
@@ -29,7 +33,30 @@ token_file_option = click.option(
 )
 
 
-def raise_unless_built(build: Mapping[str, Any], url: str) -> None:
+def see_through(
+    connection: Connection, build_id: str, console: Console, output: Path | None, *, as_json: bool
+) -> None:
+    """Follow a build to its end, bring what it built into *output*, if given, and print what came of it.
+
+    Raises what a build on this machine would have ended with.
+    """
+    from builder.remote.fetching import fetch_files
+    from builder.remote.following import Follower
+
+    build = Follower(connection, build_id, console).follow()
+    _raise_unless_built(build, connection.url)
+    if output is not None:
+        fetch_files(
+            connection,
+            build,
+            output,
+            lambda done, total, name: console.bar("fetch", done, total, f"{done}/{total} {name}"),
+        )
+    console.done()
+    _report_built(build, output, as_json=as_json)
+
+
+def _raise_unless_built(build: Mapping[str, Any], url: str) -> None:
     """Raise what a build on this machine would have ended with, unless *build* ended well."""
     from builder.remote.connection import error_of
 
@@ -42,7 +69,7 @@ def raise_unless_built(build: Mapping[str, Any], url: str) -> None:
         raise error_of(build["exit_code"] or 1, f"{build['error']} ({where})")
 
 
-def report_built(build: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
+def _report_built(build: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
     """Print what a build on this machine would print; paths are the service's where nothing was fetched."""
     artifacts = [
         {**artifact, **{key: str((output or Path()) / artifact[key]) for key in ("tarball", "manifest")}}

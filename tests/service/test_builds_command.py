@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +42,15 @@ def builds(site: ServiceSite, *words: str | Path, scopes: tuple[str, ...] = ALL)
     return venvoy("builds", *words, env={"VENVOY_REMOTE": site.url, "VENVOY_TOKEN": site.token(*scopes)})
 
 
-def frozen(site: ServiceSite) -> int:
-    """Wait until something is built, and stop that worker where it is."""
-    deadline = time.monotonic() + 30
-    while not (workers := site.workers()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(workers[0], signal.SIGSTOP)
-    return workers[0]
+def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Interrupt a command when its build is at work; return what it said."""
+    assert process.stderr is not None
+    while "building release" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    return said
 
 
 def test_builds_are_listed_and_shown(site: ServiceSite) -> None:
@@ -74,7 +74,7 @@ def test_builds_are_listed_and_shown(site: ServiceSite) -> None:
 
 def test_a_build_is_cancelled_and_retried_and_watched_to_its_end(site: ServiceSite, tmp_path: Path) -> None:
     build = site.submit(site.request("2.0.0"))["id"]
-    worker = frozen(site)
+    worker = site.frozen_worker()
     done = builds(site, "cancel", build)
     assert (done.returncode, done.stdout) == (0, f"{build}: release 2.0.0 ends within seconds\n"), done.stderr
     with contextlib.suppress(ProcessLookupError):  # killed already, since it did not heed the interrupt
@@ -123,13 +123,8 @@ def test_what_an_interrupted_remote_build_says_brings_it_back(site: ServiceSite,
         stderr=subprocess.PIPE,
         text=True,
     )
-    worker = frozen(site)
-    assert process.stderr is not None
-    while "building release" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    worker = site.frozen_worker()
+    _, said = interrupted(process)
     os.kill(worker, signal.SIGCONT)
     hint = re.search(r"so does: venvoy (builds watch .+)", said)
     assert hint is not None, said
@@ -140,7 +135,7 @@ def test_what_an_interrupted_remote_build_says_brings_it_back(site: ServiceSite,
 
 def test_an_interrupt_leaves_what_is_watched_running(site: ServiceSite) -> None:
     build = site.submit(site.request("2.3.0"))["id"]
-    worker = frozen(site)
+    worker = site.frozen_worker()
     process = subprocess.Popen(
         [sys.executable, "-c", HEEDING, "builds", "watch", f"{site.url}/builds/{build}", "--json"],
         cwd=PROJECT,
@@ -149,12 +144,7 @@ def test_an_interrupt_leaves_what_is_watched_running(site: ServiceSite) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
-    while "building release" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
+    said, _ = interrupted(process)
     assert json.loads(said)["build"] == build
     os.kill(worker, signal.SIGCONT)
     assert site.wait(build)["state"] == "built"

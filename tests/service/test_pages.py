@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,18 +57,9 @@ def open_page(site: ServiceSite, browser: Browser) -> Iterator[Callable[..., Pag
     assert problems == []
 
 
-def frozen(site: ServiceSite) -> int:
-    deadline = time.monotonic() + 30
-    while not (workers := site.workers()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(workers[0], signal.SIGSTOP)
-    return workers[0]
-
-
 def test_a_build_is_seen_at_work_until_it_is_done(site: ServiceSite, open_page: Callable[..., Page]) -> None:
     build = site.submit(site.request("1.0.0", ("demo", "other")), publish=True)
-    worker = frozen(site)
+    worker = site.frozen_worker()
     page, listing = open_page("/"), open_page("/")
     row = page.get_by_role("row", name="1.0.0")
     assert "building" in row.inner_text()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,11 +101,7 @@ def test_ctrl_c_leaves_the_build_running_and_the_same_command_comes_back(
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 30
-    while not (workers := site.workers()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(workers[0], signal.SIGSTOP)
+    worker = site.frozen_worker()
     assert process.stderr is not None
     while "building release" not in process.stderr.readline():
         assert process.poll() is None
@@ -114,7 +109,7 @@ def test_ctrl_c_leaves_the_build_running_and_the_same_command_comes_back(
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert f"the build goes on at {site.url}/builds/" in said
-    os.kill(workers[0], signal.SIGCONT)
+    os.kill(worker, signal.SIGCONT)
     done = remote(site, spec)
     assert done.returncode == 0, done.stderr
     assert "which 1 asked for before" in done.stderr
