@@ -79,6 +79,6 @@ def countersign(trust: Trust, proposal: Proposal, signers: Sequence[Signer]) -> 
         raise TypeError("targets are none")
     payload = signed_bytes(metadata.signed)
     if not add_signatures(metadata, RELEASES, signers, targets, payload=payload):
-        raise Refused("no key here is one of the store's release managers'")
+        raise Refused("no key here is one of the store's release managers'; 'venvoy keys status' lists those")
     signed = replace(proposal, metadata=metadata.to_bytes())
     return signed, review(trust, signed)

@@ -43,7 +43,7 @@ def observed(
     present = trust.versions()["snapshot"]
     seen = {version: min(since, now) for version, since in known.items() if version < present}
     seen[present] = min(known.get(present, now), now)
-    settled = max((version for version, since in seen.items() if since + grace <= now), default=0)
+    settled = _settled(seen, now, grace)
     return {version: since for version, since in sorted(seen.items()) if version >= settled}
 
 
@@ -54,7 +54,7 @@ def superseded(
 
     Nothing that the present state names is among them, whatever that snapshot says.
     """
-    settled = max((version for version, since in seen.items() if since + grace <= now), default=0)
+    settled = _settled(seen, now, grace)
     then = _named(store, settled) if settled else {}
     for role, version in _replaced(store, trust):
         if version < then.get(role, 0):
@@ -65,6 +65,11 @@ def replaced(store: Store, trust: Trust) -> Iterator[str]:
     """Yield the paths of all that was replaced but for the last few, for a copy that had each for a while."""
     for role, version in _replaced(store, trust):
         yield metadata_path(role, version)
+
+
+def _settled(seen: Mapping[int, datetime], now: datetime, grace: timedelta) -> int:
+    """Return the newest snapshot of *seen* whose time of *grace* is over; 0 where there is none."""
+    return max((version for version, since in seen.items() if since + grace <= now), default=0)
 
 
 def _replaced(store: Store, trust: Trust) -> Iterator[tuple[str, int]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from distributor.publishing.frozen_store import FrozenStore
-from distributor.stores.directory import DirectoryStore
+from distributor.stores.bulk import in_bulk
 from distributor.trust.roles import (
     MAX_TIMESTAMP_BYTES,
     TIMESTAMP,
@@ -201,9 +201,7 @@ class MetadataWriter:
 
         Nothing names them before. An empty one that a power cut leaves is a version that is taken.
         """
-        if count >= _MANY and isinstance(self._store, DirectoryStore):
-            return self._store.together()
-        return contextlib.nullcontext()
+        return in_bulk(self._store) if count >= _MANY else contextlib.nullcontext()
 
     def write_given(self, path: str, data: bytes) -> None:
         """Store what was signed elsewhere at *path*. Raises Refused where something else is there."""

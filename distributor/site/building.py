@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from distributor.site.gathering import Progress, gather
 from distributor.site.pages import all_pages
 from distributor.site.rendering import Renderer
 from distributor.site.writing import SiteWriter, write_all
-from distributor.stores.directory import DirectoryStore
+from distributor.stores.bulk import in_bulk
 from distributor.system.workers import run_tasks
 from distributor.trust.gzipped import decompress
 from distributor.trust.tuf_api import TargetFile
@@ -64,7 +63,7 @@ def build_site(  # noqa: PLR0913 - whence, whither, how it is shown, and how fas
     writer.open()
     missing = [item for item in model.artifacts if not writer.keep(item.page, _inputs(item, renderer))]
     # The index, which says what need not be made again, comes after all pages are on disk.
-    with output.together() if isinstance(output, DirectoryStore) else contextlib.nullcontext():
+    with in_bulk(output):
         for count, (item, page) in enumerate(_artifact_pages(trust, renderer, missing, jobs)):
             writer.write(item.page, page, _inputs(item, renderer))
             progress("artifacts", count + 1, len(missing))
