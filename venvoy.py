@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from manifests import __version__
+from manifests.cycles import look_for_cycles_seldom
 from manifests.errors import VenvoyError
 
 # Command: (module that holds its click command, extra that it needs, short help).
@@ -120,9 +121,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status; errors are one or two lines, no traceback."""
     # A closed pipe ends us like any other tool, without a traceback.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    # Imports and documents make many objects and hardly any cycles: looking for those at every 700 objects
-    # takes a tenth of an install's processor time. Nor are they looked for at the end, which ends them all.
-    gc.set_threshold(100_000, 20, 20)
+    look_for_cycles_seldom()
+    # Nor are they looked for at the end, which ends them all.
     atexit.register(gc.freeze)
     given = sys.argv[1:] if arguments is None else arguments
     try:

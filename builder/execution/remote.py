@@ -8,7 +8,6 @@ both bring what the other lacks to a shared object store and fetch it from there
 from __future__ import annotations
 
 import functools
-import gc
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from builder.wheels.cache import WheelCache
 from builder.wheels.download import Downloads
 from builder.wheels.sdist_build import BuildOptions, SdistBuilder
 from builder.wheels.sources import LockSource, WheelSource, open_source
+from manifests.cycles import look_for_cycles_seldom
 from manifests.documents import Sha256
 from manifests.errors import HostUnsuitable, NotFound, StoreUnavailable
 from manifests.interpreter import Interpreter, find_interpreter, probe
@@ -124,8 +124,7 @@ class Worksite:
 
 @functools.cache
 def _worksite() -> Worksite:
-    # As venvoy.py does for commands, but this process is Dask's: looking for cycles is a tenth of the work.
-    gc.set_threshold(100_000, 20, 20)
+    look_for_cycles_seldom()  # as commands do; this process is Dask's
     return Worksite.from_environment()
 
 
